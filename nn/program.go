@@ -1,0 +1,147 @@
+package nn
+
+import (
+	"fmt"
+
+	"ict/tensor"
+)
+
+// A Program is a network at run time: tape, plan, memory and weights.
+type Program struct {
+	Tape *Tape
+	Plan *Plan
+
+	exec    Exec
+	layout  *Layout
+	checked bool
+}
+
+// NewProgram joins a tape and its plan with memory. arena holds plan.Bytes and may be shared with programs that never
+// run at the same time; g is the flat gradient (absent without Grad); step is the step block that dropout reads.
+// Inputs and outputs, and the gradients of those that want one, are given by Bind and BindGrad.
+func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tensor, arena tensor.Memory, step tensor.Tensor) *Program {
+	if arena.Bytes() < p.Bytes {
+		panic(fmt.Sprintf("nn: arena of %d bytes, the plan needs %d", arena.Bytes(), p.Bytes))
+	}
+	n := len(t.Values)
+	prog := &Program{Tape: t, Plan: p, layout: w.Layout, exec: Exec{
+		Backend: dev, train: p.Want.Train, step: step, values: make([]tensor.Tensor, n), grads: make([]tensor.Tensor, n),
+		packed: make([]tensor.Tensor, n), written: make([]bool, n), works: make([]tensor.Tensor, len(p.works)),
+	}}
+	e := &prog.exec
+	at := func(block int, v *Value) tensor.Tensor {
+		if block < 0 {
+			return tensor.Tensor{}
+		}
+		return tensor.Of(arena, p.Blocks[block].Off, v.DType, v.Shape...)
+	}
+	for i, v := range t.Values {
+		switch v.Kind {
+		case Param, Buffer:
+			flat := w.W
+			if v.Kind == Buffer {
+				flat = w.Buffers
+			}
+			place, ok := w.Layout.params[v.Name]
+			if !ok || !place.v.Shape.Equal(v.Shape) {
+				panic(fmt.Sprintf("nn: weights have no %s %v", v.Name, v.Shape))
+			}
+			e.values[i] = flat.Range(place.off, v.Shape.Elems()).As(v.Shape...)
+			if v.Kind == Param && p.Want.Grad {
+				e.grads[i] = g.Range(place.off, v.Shape.Elems()).As(v.Shape...)
+			}
+		case Activation:
+			if v.stack != nil {
+				e.values[i] = column(e.values[v.stack.id], v)
+				e.grads[i] = column(at(p.grads[v.stack.id], v.stack), v)
+				continue
+			}
+			e.values[i], e.grads[i] = at(p.values[i], v), at(p.grads[i], v)
+		}
+	}
+	for _, f := range w.Layout.pack {
+		s := f.v.Shape
+		if !w.packed.Absent() {
+			e.packed[f.v.id] = w.packed.Range(f.off, s.Elems()).As(s[3], s[1], s[2], s[0])
+		}
+	}
+	for i, b := range p.works {
+		if b >= 0 {
+			e.works[i] = tensor.Of(arena, p.Blocks[b].Off, tensor.U8, p.Blocks[b].Bytes)
+		}
+	}
+	return prog
+}
+
+// column is the view of a stack's output that belongs to one part.
+func column(stack tensor.Tensor, v *Value) tensor.Tensor {
+	if stack.Absent() {
+		return stack
+	}
+	stack.Row = v.stack.Shape[1]
+	stack.Off += v.from * stack.DType.Size()
+	stack.Shape = v.Shape
+	return stack
+}
+
+// Bind gives an input or output its memory.
+func (p *Program) Bind(v *Value, x tensor.Tensor) { p.bind(p.exec.values, v, x) }
+
+// BindGrad gives the gradient of an input or output its memory: the loss writes an output's, backward an input's.
+func (p *Program) BindGrad(v *Value, x tensor.Tensor) { p.bind(p.exec.grads, v, x) }
+
+func (p *Program) bind(list []tensor.Tensor, v *Value, x tensor.Tensor) {
+	if v.Kind != Input && !v.output {
+		panic(fmt.Sprintf("nn: bind: %s is neither input nor output", v.Name))
+	}
+	if !x.Shape.Equal(v.Shape) || x.DType != v.DType {
+		panic(fmt.Sprintf("nn: bind: %s got %v %v, want %v %v", v.Name, x.DType, x.Shape, v.DType, v.Shape))
+	}
+	list[v.id] = x
+}
+
+func (p *Program) check() {
+	for i, v := range p.Tape.Values {
+		outside := v.Kind == Input || v.output
+		if outside && p.exec.values[i].Absent() {
+			panic(fmt.Sprintf("nn: %s is not bound", v.Name))
+		}
+		if outside && p.Plan.Want.Grad && v.Wants && p.exec.grads[i].Absent() {
+			panic(fmt.Sprintf("nn: the gradient of %s is not bound", v.Name))
+		}
+	}
+	p.checked = true
+}
+
+// Forward runs the ops in order.
+func (p *Program) Forward() {
+	if !p.checked {
+		p.check()
+	}
+	for i, op := range p.Tape.Ops {
+		p.exec.now = i
+		op.Forward(&p.exec)
+	}
+}
+
+// Backward runs the ops in reverse; the gradients of the outputs must be there. Gradients of parameters are written
+// afresh. ready, if not nil, is called when the gradients of a bucket are complete.
+func (p *Program) Backward(ready func(bucket int)) {
+	clear(p.exec.written)
+	n := len(p.Tape.Ops)
+	for i := n - 1; i >= 0; i-- {
+		p.exec.now = 2*n - i
+		p.Tape.Ops[i].Backward(&p.exec)
+		if ready == nil {
+			continue
+		}
+		for b, done := range p.layout.done {
+			if done == p.exec.now {
+				ready(b)
+			}
+		}
+	}
+}
+
+// Value is the memory of a recorded value, for tests and checks.
+func (p *Program) Value(v *Value) tensor.Tensor { return p.exec.values[v.id] }
