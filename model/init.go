@@ -2,7 +2,6 @@ package model
 
 import (
 	"math"
-	"unsafe"
 
 	"ict/internal/philox"
 	"ict/nn"
@@ -22,7 +21,7 @@ func Init(dev tensor.Backend, w *nn.Weights, seed uint64) error {
 	}
 	for _, e := range w.Layout.Entries {
 		b := buf[:4*e.Shape.Elems()]
-		initial(floats(b), e, seed)
+		initial(tensor.Floats(b), e, seed)
 		if err := dev.Upload(w.Tensor(e), b).Wait(); err != nil {
 			return err
 		}
@@ -59,12 +58,4 @@ func Finite(v []float32) bool {
 		}
 	}
 	return true
-}
-
-// floats views pinned bytes, which are aligned, as float32.
-func floats(b []byte) []float32 {
-	if len(b) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
 }

@@ -1,8 +1,10 @@
 package nn
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 
 	"ict/internal/meter"
 	"ict/tensor"
@@ -146,34 +148,56 @@ func (p *Plan) place() {
 		sum += live[i]
 		p.Bound = max(p.Bound, sum)
 	}
+	// Many blocks have the same size, so ties decide; a few orders are tried and the tightest kept.
+	life := func(b Block) int { return b.Last - b.First }
+	var best []int
+	for _, ties := range []func(a, b Block) int{
+		func(a, b Block) int { return life(b) - life(a) },
+		func(a, b Block) int { return a.First - b.First },
+		func(a, b Block) int { return b.Last - a.Last },
+		func(a, b Block) int { return life(a) - life(b) },
+	} {
+		offs, size := p.pack(ties)
+		if best == nil || size < p.Bytes {
+			best, p.Bytes = offs, size
+		}
+	}
+	for i, off := range best {
+		p.Blocks[i].Off = off
+	}
+}
+
+// pack places the largest block first, each at the lowest offset that is free for its whole life; ties orders blocks of
+// one size.
+func (p *Plan) pack(ties func(a, b Block) int) (offs []int, size int) {
 	order := make([]int, len(p.Blocks))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return p.Blocks[b].Bytes - p.Blocks[a].Bytes })
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := p.Blocks[i], p.Blocks[j]
+		return cmp.Or(b.Bytes-a.Bytes, ties(a, b))
+	})
+	offs = make([]int, len(p.Blocks))
 	var placed []int // by offset
 	for _, i := range order {
-		b := &p.Blocks[i]
-		b.Off = 0
+		b, off := p.Blocks[i], 0
 		for _, j := range placed {
-			o := &p.Blocks[j]
+			o := p.Blocks[j]
 			if o.Last < b.First || b.Last < o.First {
 				continue
 			}
-			if b.Off+b.Bytes <= o.Off {
+			if off+b.Bytes <= offs[j] {
 				break
 			}
-			b.Off = max(b.Off, o.Off+o.Bytes)
+			off = max(off, offs[j]+o.Bytes)
 		}
-		at, _ := slices.BinarySearchFunc(placed, b.Off, func(j, off int) int {
-			if p.Blocks[j].Off <= off {
-				return -1
-			}
-			return 1
-		})
+		offs[i] = off
+		at := sort.Search(len(placed), func(k int) bool { return offs[placed[k]] > off })
 		placed = slices.Insert(placed, at, i)
-		p.Bytes = max(p.Bytes, b.Off+b.Bytes)
+		size = max(size, off+b.Bytes)
 	}
+	return offs, size
 }
 
 // Unshare gives every block its own bytes, for tests: what shared and unshared programs compute must agree in every bit.

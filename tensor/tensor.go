@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // Shape lists the sizes of the axes, outermost first: (N,H,W,C) is Shape{N, H, W, C}.
@@ -141,3 +142,11 @@ type Acc struct {
 
 // Write is the Acc that overwrites t.
 func Write(t Tensor) Acc { return Acc{Tensor: t} }
+
+// Floats views host bytes from Pinned, which are aligned, as float32.
+func Floats(b []byte) []float32 {
+	if len(b) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
+}

@@ -1,0 +1,237 @@
+package checkpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func testInfo() SnapshotInfo {
+	return SnapshotInfo{
+		Config: json.RawMessage(`{"preset":"cifar10","x":"header_crc32c\":\"00000000"}`), Step: 10000, Images: math.MaxUint64, EMA: "0.99993",
+		Noise: json.RawMessage(`{"min":0.002,"max":80,"data":0.5,"rho":7}`), Classes: []string{"ape", "é\"<"}, ByteRule: "round",
+	}
+}
+
+func TestSnapshotRoundTrip(t *testing.T) {
+	for _, classes := range [][]string{{"ape", "é\"<"}, {}} {
+		want := testInfo()
+		want.Classes = classes
+		path := filepath.Join(t.TempDir(), SnapshotName(10000, "0.99993"))
+		if err := WriteSnapshot(path, want, samples()); err != nil {
+			t.Fatal(err)
+		}
+		s, err := OpenSnapshot(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if d := cmp.Diff(want, s.SnapshotInfo); d != "" {
+			t.Error(d)
+		}
+		sameTensors(t, s.File, samples())
+		if got := s.Metadata()["format"]; got != "ict-snapshot-1" {
+			t.Errorf("format %q", got)
+		}
+	}
+	if got := []string{SnapshotName(5, ""), SnapshotName(5, "0.9")}; cmp.Diff(got, []string{"step-00000005.safetensors", "step-00000005.ema-0.9.safetensors"}) != "" {
+		t.Errorf("got %q", got)
+	}
+	for _, bad := range []SnapshotInfo{{}, {Config: json.RawMessage("{}"), Noise: json.RawMessage("{")}, {Config: json.RawMessage("1"), Noise: json.RawMessage("1"), Step: -1}} {
+		if err := WriteSnapshot(filepath.Join(t.TempDir(), "a"), bad, nil); err == nil {
+			t.Errorf("%+v was written", bad)
+		}
+	}
+}
+
+// Any single damaged byte is found, by OpenSnapshot and by Verify, whatever the file is called.
+func TestSnapshotFlippedBit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	if err := WriteSnapshot(path, testInfo(), samples()); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i, b := range whole {
+		if _, err := f.WriteAt([]byte{b ^ 1<<(i%8)}, int64(i)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := OpenSnapshot(path); err == nil {
+			s.Close()
+			t.Errorf("a flipped bit of byte %d (%q) was not seen", i, b)
+		} else if !errors.Is(err, ErrDamaged) {
+			t.Errorf("byte %d: got %v, want damaged", i, err)
+		}
+		if _, err := Verify(path); !errors.Is(err, ErrDamaged) {
+			t.Errorf("Verify: byte %d: got %v, want damaged", i, err)
+		}
+		if _, err := f.WriteAt([]byte{b}, int64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []int{0, 9, len(whole) / 2, len(whole) - 1} {
+		if err := os.WriteFile(path, whole[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenSnapshot(path); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%d of %d bytes: got %v, want damaged", n, len(whole), err)
+		}
+	}
+}
+
+// Metadata that no writer of ours makes are refused with a reason; other formats and newer ones are not called damaged.
+func TestOpenSnapshotRefuses(t *testing.T) {
+	for _, c := range []struct {
+		key, value, why string
+		want            error
+	}{
+		{"format", "ict-snapshot-2", "use a newer one", ErrVersion},
+		{"step", "-1", "step", ErrDamaged},
+		{"step", "x", "step", ErrDamaged},
+		{"images", "-1", "images", ErrDamaged},
+		{"classes", `"x"`, "classes", ErrDamaged},
+		{"config", "", "config", ErrDamaged},
+		{"noise", "", "noise", ErrDamaged},
+		{"crc32c", "[]", "crc32c", ErrDamaged},
+		{"crc32c", `{"labels":"123"}`, "8 hexadecimal", ErrDamaged},
+		{"crc32c", "{}", "the header says", ErrDamaged},
+	} {
+		path := filepath.Join(t.TempDir(), "a.safetensors")
+		if err := WriteSnapshot(path, testInfo(), samples()); err != nil {
+			t.Fatal(err)
+		}
+		meta := open(t, path).Metadata()
+		meta[c.key] = c.value
+		meta[headerCRC] = blankCRC
+		head, order, err := encodeHeader(samples(), meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealHeader(head)
+		if _, err := writeAtomic(context.Background(), path, head, order); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenSnapshot(path); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s %q: got %v, want %v: %s", c.key, c.value, err, c.want, c.why)
+		}
+	}
+	path := write(t, samples(), map[string]string{"format": "pt"})
+	if _, err := OpenSnapshot(path); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), `metadata format is "pt"`) {
+		t.Errorf("got %v", err)
+	}
+	path = write(t, samples(), map[string]string{"format": "ict-snapshot-1"})
+	if _, err := OpenSnapshot(path); !errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v, want no checksum", err)
+	}
+}
+
+// Stopped at any point, the file is what it was before.
+func TestSnapshotInterruptedAnywhere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "step-00000001.safetensors")
+	before := testInfo()
+	if err := WriteSnapshot(path, before, samples()); err != nil {
+		t.Fatal(err)
+	}
+	after := testInfo()
+	after.Step = 2
+	for points := 0; ; points++ {
+		err := writeSnapshot(&looks{context.Background(), points, false}, path, after, samples())
+		if left := names(t, filepath.Dir(path)); len(left) != 1 {
+			t.Errorf("got %q", left)
+		}
+		s, openErr := OpenSnapshot(path)
+		if openErr != nil {
+			t.Fatal(openErr)
+		}
+		s.Close()
+		if err == nil {
+			if s.Step != 2 || points < 3 {
+				t.Errorf("step %d after %d points", s.Step, points)
+			}
+			break
+		}
+		if !errors.Is(err, errStopped) || s.Step != before.Step {
+			t.Errorf("point %d: step %d, %v", points, s.Step, err)
+		}
+	}
+}
+
+func TestVerify(t *testing.T) {
+	run := t.TempDir()
+	states, snapshots := filepath.Join(run, "states"), filepath.Join(run, "snapshots")
+	mustWrite(t, states, 1, 2)
+	if err := os.Mkdir(snapshots, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, ema := range []string{"", "0.9"} {
+		if err := WriteSnapshot(filepath.Join(snapshots, SnapshotName(1, ema)), testInfo(), samples()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(snapshots, "other.safetensors"), nil, 0o600); err != nil { // not ours
+		t.Fatal(err)
+	}
+	r, err := Verify(run)
+	if err != nil || len(r.Items) != 4 {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	for i, want := range []Item{
+		{filepath.Join(states, StateName(1)), "state", 3, 6, 0, nil},
+		{filepath.Join(states, StateName(2)), "state", 3, 6, 0, nil},
+		{filepath.Join(snapshots, SnapshotName(1, "0.9")), "snapshot", 1, 8, 0, nil},
+		{filepath.Join(snapshots, SnapshotName(1, "")), "snapshot", 1, 8, 0, nil},
+	} {
+		if want.Bytes = r.Items[i].Bytes; want.Bytes < 500 {
+			t.Errorf("%s: %d bytes", want.Path, want.Bytes)
+		}
+		if d := cmp.Diff(want, r.Items[i]); d != "" {
+			t.Error(d)
+		}
+	}
+
+	// Every fault is named, not the first alone.
+	damage(t, filepath.Join(states, StateName(1), "weights.safetensors"), func(b []byte) []byte { b[len(b)-1] ^= 4; return b })
+	damage(t, filepath.Join(states, StateName(1), "optimizer.safetensors"), func(b []byte) []byte { return b[1:] })
+	damage(t, filepath.Join(snapshots, SnapshotName(1, "")), func(b []byte) []byte { b[len(b)-1] ^= 4; return b })
+	damage(t, filepath.Join(states, "latest"), func([]byte) []byte { return []byte("step-00000009") })
+	r, err = Verify(run)
+	if !errors.Is(err, ErrDamaged) || len(r.Items) != 5 {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	for i, want := range []int{2, 0, 1, 0, 1} {
+		if len(r.Items[i].Faults) != want {
+			t.Errorf("%s: %q, want %d faults", r.Items[i].Path, r.Items[i].Faults, want)
+		}
+	}
+	for _, path := range []string{filepath.Join(states, StateName(1)), filepath.Join(snapshots, SnapshotName(1, ""))} {
+		if _, err := Verify(path); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: got %v", path, err)
+		}
+	}
+	if r, err := Verify(filepath.Join(states, StateName(2))); err != nil || len(r.Items) != 1 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if r, err := Verify(write(t, samples(), nil)); err != nil || r.Items[0].Kind != "safetensors" {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if _, err := Verify(t.TempDir()); err == nil || errors.Is(err, ErrDamaged) {
+		t.Errorf("an empty folder: got %v", err)
+	}
+	if _, err := Verify("/nowhere"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,27 @@
+//go:build cgo
+
+package cpu
+
+/*
+#cgo noescape attention_softmax
+#cgo nocallback attention_softmax
+#cgo noescape attention_slopes
+#cgo nocallback attention_slopes
+#include <stddef.h>
+void attention_softmax(float *s, float *max, float *sum, size_t rows, size_t n);
+void attention_slopes(float *s, float *dp, const float *lse, const float *dout, const float *out, size_t stride, size_t d,
+                      size_t rows, size_t n);
+*/
+import "C"
+
+// attentionSoftmax writes the softmax of rows of n in place, and of each row its maximum m and Σ exp(s − m).
+func attentionSoftmax(s, max, sum []float32, n int) {
+	C.attention_softmax(cfloat(s), cfloat(max), cfloat(sum), C.size_t(len(max)), C.size_t(n))
+}
+
+// attentionSlopes turns rows of n logits into probabilities exp(s − lse), and the gradients dp of these into those of
+// the logits. dout and out: rows of width elements, stride apart.
+func attentionSlopes(s, dp, lse, dout, out []float32, stride, width, n int) {
+	C.attention_slopes(cfloat(s), cfloat(dp), cfloat(lse), cfloat(dout), cfloat(out), C.size_t(stride), C.size_t(width),
+		C.size_t(len(lse)), C.size_t(n))
+}

@@ -1,0 +1,9 @@
+//go:build !cgo
+
+package cpu
+
+// Without C the twins do the work.
+var (
+	attentionSoftmax = attentionSoftmaxGo
+	attentionSlopes  = attentionSlopesGo
+)

@@ -1,0 +1,136 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Dataset is a set of images of one shape. Its methods may be called by several goroutines at once, Close only when
+// none is running.
+type Dataset interface {
+	Len() int
+	Shape() (h, w, c int)
+	Classes() int         // 0: no labels
+	ClassNames() []string // one per class
+
+	// Image writes image i as bytes (H,W,C) to dst, whose length must be H·W·C, and returns its label, -1 if the set
+	// has none. Panics if i or the length of dst is out of range.
+	Image(dst []byte, i int) (label int, err error)
+
+	Close() error
+}
+
+// Options says how a set is read.
+type Options struct {
+	// Size makes images Size×Size, by Crop; 0 leaves them as they are, and then they must have one size.
+	Size int
+
+	// Crop is how an image gets its size. All but none resample, with one two-pass filter in 22-bit fixed point, each
+	// pass rounded to bytes.
+	//
+	//	none      (or empty) it must have the size
+	//	dhariwal  while the shorter side is ≥ 2·Size: halved with a box; bicubic (a = -0.5) until it is Size; centre crop
+	//	center    centre square crop, then Lanczos 3 [EDM]
+	//	fit       Lanczos 3 to the square, whatever the sides were
+	Crop string
+
+	// Gray makes one channel of three.
+	Gray bool
+
+	// Labels is where labels come from.
+	//
+	//	folders   (or empty) the set's own; for a folder of images, its sorted top folders (none if there are none)
+	//	prefix    a folder of images only: the file name up to the first _, sorted
+	//	none      no labels
+	Labels string
+}
+
+// The values of Options.Crop and Options.Labels.
+const (
+	CropNone     = "none"
+	CropDhariwal = "dhariwal"
+	CropCenter   = "center"
+	CropFit      = "fit"
+
+	LabelsFolders = "folders"
+	LabelsPrefix  = "prefix"
+	LabelsNone    = "none"
+)
+
+// Limits of one image.
+const (
+	maxPixels = 1 << 26 // 8192²
+	maxFile   = 1 << 28 // bytes
+)
+
+// check returns what is wrong with the options and fills in the empty ones.
+func (o *Options) check() error {
+	if o.Crop == "" {
+		o.Crop = CropNone
+	}
+	if o.Labels == "" {
+		o.Labels = LabelsFolders
+	}
+	switch o.Crop {
+	case CropNone, CropDhariwal, CropCenter, CropFit:
+	default:
+		return fmt.Errorf("data: crop: got %q, want dhariwal, center, fit or none", o.Crop)
+	}
+	switch o.Labels {
+	case LabelsFolders, LabelsPrefix, LabelsNone:
+	default:
+		return fmt.Errorf("data: labels: got %q, want folders, prefix or none", o.Labels)
+	}
+	if o.Size < 0 || o.Size > maxPixels/max(o.Size, 1) {
+		return fmt.Errorf("data: size: got %d, want 1 to 8192", o.Size)
+	}
+	if o.Size == 0 && o.Crop != CropNone {
+		return fmt.Errorf("data: crop %s needs a size", o.Crop)
+	}
+	return nil
+}
+
+// ErrDamaged is what errors about damaged content are: a failed checksum, an impossible size, an image that cannot be
+// decoded.
+var ErrDamaged = errors.New("data: damaged")
+
+// damage is an ErrDamaged with a message of its own.
+type damage string
+
+func (d damage) Error() string        { return string(d) }
+func (d damage) Is(target error) bool { return target == ErrDamaged }
+
+func damaged(format string, args ...any) error { return damage(fmt.Sprintf(format, args...)) }
+
+// checkImage panics if image i of n cannot be written to dst.
+func checkImage(dst []byte, i, n, size int) {
+	if i < 0 || i >= n {
+		panic(fmt.Sprintf("data: image: got %d, want 0 to %d", i, n-1))
+	}
+	if len(dst) != size {
+		panic(fmt.Sprintf("data: image: got room for %d bytes, want %d", len(dst), size))
+	}
+}
+
+// printable returns a name for messages: as it is, or quoted where it holds anything a terminal might obey.
+func printable(name string) string {
+	if q := strconv.Quote(name); q != `"`+name+`"` {
+		return q
+	}
+	return name
+}
+
+// comma writes n with commas between thousands.
+func comma[T int | int64 | uint64](n T) string {
+	s := fmt.Sprint(n)
+	var b strings.Builder
+	for i, r := range s {
+		if i > 0 && s[i-1] != '-' && (len(s)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

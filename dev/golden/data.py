@@ -1,0 +1,125 @@
+"""Golden files of package data, made with Pillow: resizing, EXIF orientation, and one small file per image format.
+
+    pip install pillow==12.3.0 numpy==2.4.6
+    python dev/golden/data.py            # writes data/testdata/resize.json, orientation.json, images.json
+
+Not Pillow 13: it resamples columns before rows where that is cheaper, other bytes than those of the versions that the
+field's data sets and reference statistics were made with. The test makes the inputs of resize.json again from the same
+generator, so only the results are stored.
+"""
+
+import base64
+import io
+import json
+import pathlib
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps
+
+assert PIL.__version__ == "12.3.0", PIL.__version__
+OUT = pathlib.Path(__file__).resolve().parents[2] / "data" / "testdata"
+
+
+def pattern(w, h, c):
+    """A gradient in the left half, noise of a linear congruential generator in the right one."""
+    state, out = 1, np.zeros((h, w, c), np.uint8)
+    for y in range(h):
+        for x in range(w):
+            for k in range(c):
+                state = (state * 1664525 + 1013904223) % 2**32
+                out[y, x, k] = (7 * x + 11 * y + 60 * k) % 256 if 2 * x < w else state >> 24
+    return out
+
+
+def image(a):
+    return Image.fromarray(a[:, :, 0] if a.shape[2] == 1 else a)
+
+
+def dhariwal(img, size):
+    while min(img.size) >= 2 * size:
+        img = img.resize((img.width // 2, img.height // 2), Image.Resampling.BOX)
+    scale = size / min(img.size)
+    img = img.resize((round(img.width * scale), round(img.height * scale)), Image.Resampling.BICUBIC)
+    x, y = (img.width - size) // 2, (img.height - size) // 2
+    return img.crop((x, y, x + size, y + size))
+
+
+def center(img, size):
+    side = min(img.size)
+    x, y = (img.width - side) // 2, (img.height - side) // 2
+    return img.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.LANCZOS)
+
+
+def fit(img, size):
+    return img.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def resize():
+    cases = []
+    for w, h, c, size in [(37, 23, 3, 8), (50, 75, 3, 9), (16, 16, 1, 16), (5, 9, 1, 12), (101, 33, 3, 16), (64, 64, 3, 16), (13, 40, 1, 5)]:
+        for crop in (dhariwal, center, fit):
+            got = np.asarray(crop(image(pattern(w, h, c)), size))
+            cases.append(dict(crop=crop.__name__, w=w, h=h, c=c, size=size, pixels=got.tobytes().hex()))
+    return cases
+
+
+def orientation():
+    """What each orientation shows of the 3x2 image 0 1 2 / 3 4 5."""
+    cases = []
+    for o in range(1, 9):
+        img = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+        img.getexif()[0x0112] = o
+        got = np.asarray(ImageOps.exif_transpose(img))
+        cases.append(dict(orientation=o, w=got.shape[1], h=got.shape[0], pixels=got.flatten().tolist()))
+    return cases
+
+
+def images():
+    """Files, the RGB that Pillow reads from them (upright, over white), and how far a decoder may be off."""
+    rgb, gray = image(pattern(9, 6, 3)), image(pattern(9, 6, 1))
+    smooth = Image.fromarray(np.stack([np.add.outer(5 * np.arange(16), 9 * np.arange(16) + 20 * k) for k in range(3)], 2).astype(np.uint8))
+    veiled = smooth.copy()
+    veiled.putalpha(Image.linear_gradient("L").resize((16, 16)))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    out = []
+
+    def add(name, img, tolerance=0, **options):
+        f = io.BytesIO()
+        img.save(f, name.split(".")[-1], **options)
+        back = ImageOps.exif_transpose(Image.open(io.BytesIO(f.getvalue())))
+        if back.has_transparency_data:
+            back = Image.alpha_composite(Image.new("RGBA", back.size, "white"), back.convert("RGBA"))
+        back = back.convert("RGB")
+        out.append(dict(name=name, tolerance=tolerance, w=back.width, h=back.height,
+                        file=base64.b64encode(f.getvalue()).decode(), pixels=back.tobytes().hex()))
+
+    add("rgb.png", rgb)
+    add("gray.png", gray)
+    add("palette.png", rgb.quantize(16))
+    add("bits.png", gray.convert("1"))
+    add("alpha.png", veiled)
+    add("grayalpha.png", veiled.convert("LA"))
+    add("alpha.tiff", veiled)
+    add("alpha.webp", veiled, 2, quality=95)
+    add("turned.png", rgb, exif=turned)
+    add("palette.gif", rgb.quantize(16))
+    add("rgb.bmp", rgb)
+    add("rgb.tiff", rgb, compression="tiff_lzw")
+    add("gray.tiff", gray)
+    add("turned.tiff", rgb, exif=turned)
+    add("lossless.webp", rgb, lossless=True)
+    add("turned.webp", rgb, lossless=True, exif=turned)
+    add("lossy.webp", smooth, 2, quality=95)
+    add("rgb.jpeg", smooth, 2, quality=95, subsampling=0)
+    add("turned.jpeg", smooth, 2, quality=95, subsampling=0, exif=turned)
+    add("gray.jpeg", smooth.convert("L"), 2, quality=95)
+    add("progressive.jpeg", smooth, 2, quality=95, subsampling=0, progressive=True)
+    add("cmyk.jpeg", smooth.convert("CMYK"), 2, quality=95)
+    return out
+
+
+for name, make in dict(resize=resize, orientation=orientation, images=images).items():
+    lines = ",\n".join(json.dumps(case) for case in make())
+    (OUT / f"{name}.json").write_text(f"[\n{lines}\n]\n")

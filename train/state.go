@@ -1,0 +1,211 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"ict/checkpoint"
+	"ict/model"
+	"ict/nn"
+	"ict/tensor"
+)
+
+// Files of a state; see docs/format-checkpoint.md.
+const (
+	weightsFile   = "weights.safetensors"
+	optimizerFile = "optimizer.safetensors"
+	firstMoment   = "m."
+	secondMoment  = "v."
+)
+
+// EMAName is an average's name in files and flags: its decay, as written.
+func EMAName(decay float64) string { return strconv.FormatFloat(decay, 'g', -1, 64) }
+
+func emaFile(decay float64) string { return "ema-" + EMAName(decay) + ".safetensors" }
+
+// copied is a private copy of a flat array on the host.
+func (t *Trainer) copied(x tensor.Tensor) ([]float32, error) {
+	b, err := t.dev.Pinned(x.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return tensor.Floats(b), t.dev.Download(b, x).Wait()
+}
+
+// named turns a flat array into tensors as files hold them: with the parameters' names behind prefix.
+func named(l *nn.Layout, flat, buffers []float32, prefix string) []checkpoint.Named {
+	var list []checkpoint.Named
+	for _, e := range l.Entries {
+		from := flat
+		if e.Buffer {
+			if from = buffers; from == nil {
+				continue
+			}
+		}
+		shape, v := model.ToFile(e, from[e.Off:e.Off+e.Shape.Elems()])
+		list = append(list, checkpoint.Named{Name: prefix + e.Name, DType: "F32", Shape: shape, Data: checkpoint.Float32Bytes(v)})
+	}
+	return list
+}
+
+// StateJob copies everything a resume needs and returns the job that writes it below dir: weights, moments, averages,
+// loss scale, step. base holds what the trainer does not know: run, build, device.
+func (t *Trainer) StateJob(dir string, base checkpoint.Manifest) (checkpoint.Job, error) {
+	if err := t.Collect(); err != nil {
+		return nil, err
+	}
+	var err error
+	get := func(x tensor.Tensor) []float32 {
+		v, e := t.copied(x)
+		err = errors.Join(err, e)
+		return v
+	}
+	weights, buffers, m, v := get(t.Online.W), get(t.Online.Buffers), get(t.m), get(t.v)
+	var ema [][]float32
+	for _, e := range t.EMA {
+		ema = append(ema, get(e.W))
+	}
+	scale, e := t.Scale()
+	config, e2 := json.Marshal(t.Config)
+	if err := errors.Join(err, e, e2); err != nil {
+		return nil, fmt.Errorf("train: state: %w", err)
+	}
+	base.Config, base.Seed = config, t.Config.Train.Seed
+	base.Images, base.World, base.MicroBatch = uint64(t.K)*uint64(t.Config.Train.Batch), t.comm.Size(), t.n
+	base.LossScale = checkpoint.LossScale{Scale: scale.S, Good: scale.Good, Bad: scale.Bad, Skipped: scale.Skipped, Since: scale.Since}
+	step, layout, decays := t.K, t.layout, t.Config.EMA
+	return func(ctx context.Context) error {
+		files := map[string][]checkpoint.Named{
+			weightsFile:   named(layout, weights, buffers, ""),
+			optimizerFile: append(named(layout, m, nil, firstMoment), named(layout, v, nil, secondMoment)...),
+		}
+		for i, d := range decays {
+			files[emaFile(d)] = named(layout, ema[i], nil, "")
+		}
+		return checkpoint.StateJob(dir, step, files, base)(ctx)
+	}, nil
+}
+
+// SnapshotJob copies average i and returns the job that writes it as the snapshot path, to sample from.
+func (t *Trainer) SnapshotJob(path string, i int, classes []string) (checkpoint.Job, error) {
+	flat, err := t.copied(t.EMA[i].W)
+	buffers, err2 := t.copied(t.Online.Buffers)
+	config, err3 := json.Marshal(t.Config)
+	noise, err4 := json.Marshal(t.Config.Noise)
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		return nil, fmt.Errorf("train: snapshot: %w", err)
+	}
+	info := checkpoint.SnapshotInfo{
+		Config: config, Step: t.K, Images: uint64(t.K) * uint64(t.Config.Train.Batch), EMA: EMAName(t.Config.EMA[i]),
+		Noise: noise, Classes: classes, ByteRule: tensor.Round.String(),
+	}
+	layout := t.layout
+	return func(ctx context.Context) error {
+		return checkpoint.SnapshotJob(path, info, named(layout, flat, buffers, ""))(ctx)
+	}, nil
+}
+
+// SnapshotBytes and StateBytes estimate what a snapshot and a state take on disk.
+func (t *Trainer) SnapshotBytes() int64 { return 4*int64(t.layout.Size+t.layout.Buffers) + 1<<20 }
+func (t *Trainer) StateBytes() int64    { return int64(3+len(t.EMA)) * t.SnapshotBytes() }
+
+// LoadState brings back what StateJob wrote.
+func (t *Trainer) LoadState(s *checkpoint.State) error {
+	m := s.Manifest
+	load := func(file, prefix string, flat, buffers tensor.Tensor) error {
+		f, ok := s.File(file)
+		if !ok {
+			return fmt.Errorf("train: state %s has no %s", s.Dir, file)
+		}
+		return t.load(f.Get, prefix, flat, buffers)
+	}
+	err := errors.Join(
+		load(weightsFile, "", t.Online.W, t.Online.Buffers),
+		load(optimizerFile, firstMoment, t.m, tensor.Tensor{}),
+		load(optimizerFile, secondMoment, t.v, tensor.Tensor{}))
+	for i, d := range t.Config.EMA {
+		err = errors.Join(err, load(emaFile(d), "", t.EMA[i].W, tensor.Tensor{}))
+	}
+	if err != nil {
+		return err
+	}
+	sc := m.LossScale
+	scale := tensor.Scale{S: sc.Scale, Good: sc.Good, Bad: sc.Bad, Skipped: sc.Skipped, Since: sc.Since}
+	t.K, t.Stats = m.Step, Stats{Scale: scale}
+	t.results[0].step, t.results[1].step = -1, -1
+	t.Online.Pack(t.dev)
+	return errors.Join(t.putScale(scale), t.dev.Err())
+}
+
+// load fills a flat array, and the buffers where given, from tensors of a file.
+func (t *Trainer) load(get func(string) (checkpoint.Named, bool), prefix string, flat, buffers tensor.Tensor) error {
+	for _, e := range t.layout.Entries {
+		to := flat
+		if e.Buffer {
+			if to = buffers; to.Absent() {
+				continue
+			}
+		}
+		n, ok := get(prefix + e.Name)
+		if !ok {
+			return fmt.Errorf("train: the file has no %s", prefix+e.Name)
+		}
+		if n.DType != "F32" {
+			return fmt.Errorf("train: %s: got dtype %s, want F32", n.Name, n.DType)
+		}
+		v, err := model.FromFile(e, n.Shape, checkpoint.Float32s(n.Data))
+		if err != nil {
+			return err
+		}
+		b, err := t.dev.Pinned(4 * len(v))
+		if err != nil {
+			return err
+		}
+		copy(tensor.Floats(b), v)
+		if err := t.dev.Upload(e.View(to), b).Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// InitFrom begins from the weights of a file, at step 0; the averages start from them.
+func (t *Trainer) InitFrom(get func(string) (checkpoint.Named, bool)) error {
+	if err := t.load(get, "", t.Online.W, t.Online.Buffers); err != nil {
+		return err
+	}
+	t.StartAverages()
+	return t.dev.Err()
+}
+
+// Hash is an order-free hash of the bits of weights, moments and averages: equal on equal runs, and across ranks.
+func (t *Trainer) Hash() (uint64, error) {
+	h, err := nn.NewTensor(t.dev, tensor.U8, 8)
+	if err != nil {
+		return 0, err
+	}
+	b, err := t.dev.Pinned(8)
+	if err != nil {
+		return 0, err
+	}
+	var sum uint64
+	list := []tensor.Tensor{t.Online.W, t.m, t.v}
+	for _, e := range t.EMA {
+		list = append(list, e.W)
+	}
+	for i, x := range list {
+		t.dev.ReduceHash(h, x)
+		if err := t.dev.Download(b, h).Wait(); err != nil {
+			return 0, err
+		}
+		var v uint64
+		for j, c := range b {
+			v |= uint64(c) << (8 * j)
+		}
+		sum = (sum + v) * uint64(2*i+3)
+	}
+	return sum, t.dev.Err()
+}
