@@ -59,14 +59,14 @@ func FreeBytes(path string) (int64, error) {
 	return int64(s.Bavail) * s.Frsize, nil
 }
 
-// spaceOr marks errors of a full disk with ErrSpace, and drops the name of the temporary file.
+// spaceOr marks errors of a full disk with ErrSpace.
 func spaceOr(err error) error {
 	for _, full := range []error{unix.ENOSPC, unix.EDQUOT, unix.EFBIG} {
 		if errors.Is(err, full) {
-			return fullError{bare(err)}
+			return fullError{err}
 		}
 	}
-	return bare(err)
+	return err
 }
 
 type fullError struct{ error }

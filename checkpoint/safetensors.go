@@ -74,7 +74,7 @@ func WriteSafetensors(path string, tensors []Named, meta map[string]string) (Fil
 // writeAtomic puts head and the tensors' data in place of path.
 func writeAtomic(ctx context.Context, path string, head []byte, order []Named) (FileInfo, error) {
 	fail := func(err error) (FileInfo, error) {
-		return FileInfo{}, fmt.Errorf("checkpoint: %s: %w", path, spaceOr(err))
+		return FileInfo{}, fmt.Errorf("checkpoint: %s: %w", path, spaceOr(bare(err)))
 	}
 	dir := filepath.Dir(path)
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithPermissions(0o644))

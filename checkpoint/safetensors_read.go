@@ -328,8 +328,7 @@ func (d header) token() (json.Token, error) {
 
 // bare takes the path out of an error of package os, for messages that name it already.
 func bare(err error) error {
-	var p *os.PathError
-	if errors.As(err, &p) {
+	if p, ok := err.(*os.PathError); ok {
 		return p.Err
 	}
 	return err

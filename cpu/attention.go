@@ -220,6 +220,7 @@ func laneSum(lane *[attentionLanes]float32) float32 {
 	return lane[0]
 }
 
+// attentionSoftmaxGo writes the softmax of rows of n in place, and of each row its maximum m and Σ exp(s − m).
 func attentionSoftmaxGo(s, max, sum []float32, n int) {
 	for r := range max {
 		row := s[r*n : (r+1)*n]
@@ -243,6 +244,8 @@ func attentionSoftmaxGo(s, max, sum []float32, n int) {
 	}
 }
 
+// attentionSlopesGo turns rows of n logits into probabilities exp(s − lse), and the gradients dp of these into those of
+// the logits. dout and out: rows of width elements, stride apart.
 func attentionSlopesGo(s, dp, lse, dout, out []float32, stride, width, n int) {
 	for r, l := range lse {
 		var lane [attentionLanes]float32

@@ -14,13 +14,12 @@ void attention_slopes(float *s, float *dp, const float *lse, const float *dout, 
 */
 import "C"
 
-// attentionSoftmax writes the softmax of rows of n in place, and of each row its maximum m and Σ exp(s − m).
+// attentionSoftmax is attentionSoftmaxGo.
 func attentionSoftmax(s, max, sum []float32, n int) {
 	C.attention_softmax(cfloat(s), cfloat(max), cfloat(sum), C.size_t(len(max)), C.size_t(n))
 }
 
-// attentionSlopes turns rows of n logits into probabilities exp(s − lse), and the gradients dp of these into those of
-// the logits. dout and out: rows of width elements, stride apart.
+// attentionSlopes is attentionSlopesGo.
 func attentionSlopes(s, dp, lse, dout, out []float32, stride, width, n int) {
 	C.attention_slopes(cfloat(s), cfloat(dp), cfloat(lse), cfloat(dout), cfloat(out), C.size_t(stride), C.size_t(width),
 		C.size_t(len(lse)), C.size_t(n))

@@ -37,42 +37,34 @@ import (
 
 func cdouble(s []float64) *C.double { return (*C.double)(unsafe.Pointer(unsafe.SliceData(s))) }
 
-func cbool(b bool) C.int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// groupNormSum writes the sum of each channel of an image (hw,c).
+// groupNormSum is groupNormSumGo.
 func groupNormSum(sum []float64, x []float32, hw int) {
 	C.groupnorm_sum(cdouble(sum), cfloat(x), C.size_t(hw), C.size_t(len(sum)))
 }
 
-// groupNormMoments writes Σ (x − m) and Σ (x − m)² of each channel.
+// groupNormMoments is groupNormMomentsGo.
 func groupNormMoments(s1, s2 []float64, x, m []float32, hw int) {
 	C.groupnorm_moments(cdouble(s1), cdouble(s2), cfloat(x), cfloat(m), C.size_t(hw), C.size_t(len(m)))
 }
 
-// groupNormApply writes y = act((x − m)·a + b); pixels of y lie cy apart.
+// groupNormApply is groupNormApplyGo.
 func groupNormApply(y []float32, cy int, x, m, a, b []float32, hw int, silu bool) {
 	C.groupnorm_apply(cfloat(y), C.size_t(cy), cfloat(x), cfloat(m), cfloat(a), cfloat(b), C.size_t(hw), C.size_t(len(m)), cbool(silu))
 }
 
-// groupNormDropout writes y = x·keep where the stream's word reaches the threshold, 0 elsewhere. y may be x.
+// groupNormDropout is groupNormDropoutGo.
 func groupNormDropout(y, x []float32, s philox.Stream, threshold uint32, keep float32) {
 	C.groupnorm_dropout(cfloat(y), cfloat(x), C.size_t(len(y)), C.uint32_t(s.Seed), C.uint32_t(s.Seed>>32), C.uint32_t(s.Image),
 		C.uint32_t(s.Step), C.uint32_t(uint32(s.Purpose)<<16|uint32(s.Step>>32)), C.uint32_t(threshold), C.float(keep))
 }
 
-// groupNormSlopes writes du = dy·act′(u), u = (x − m)·a + b, and its sums Σ du and Σ du·(x − m) of each channel; pixels of
-// dy and du lie cy apart. du may be dy.
+// groupNormSlopes is groupNormSlopesGo.
 func groupNormSlopes(du []float32, cy int, s1, s2 []float64, dy, x, m, a, b []float32, hw int, silu bool) {
 	C.groupnorm_slopes(cfloat(du), C.size_t(cy), cdouble(s1), cdouble(s2), cfloat(dy), cfloat(x), cfloat(m), cfloat(a), cfloat(b),
 		C.size_t(hw), C.size_t(len(m)), cbool(silu))
 }
 
-// groupNormDx writes dx = beta·dx + k1·du + k2·(x − m) + k3; pixels of du lie cy apart; beta 0 never reads dx.
+// groupNormDx is groupNormDxGo.
 func groupNormDx(dx, du []float32, cy int, x, m, k1, k2, k3 []float32, hw int, beta float32) {
 	C.groupnorm_dx(cfloat(dx), cfloat(du), C.size_t(cy), cfloat(x), cfloat(m), cfloat(k1), cfloat(k2), cfloat(k3),
 		C.size_t(hw), C.size_t(len(m)), C.float(beta))

@@ -4,6 +4,7 @@ import "ict/internal/philox"
 
 // The Go twins of groupnorm.c. Elementwise they give the same bits; their sums are taken pixel by pixel in float64.
 
+// groupNormSumGo writes the sum of each channel of an image (hw,c).
 func groupNormSumGo(sum []float64, x []float32, hw int) {
 	c := len(sum)
 	clear(sum)
@@ -14,6 +15,7 @@ func groupNormSumGo(sum []float64, x []float32, hw int) {
 	}
 }
 
+// groupNormMomentsGo writes Σ (x − m) and Σ (x − m)² of each channel.
 func groupNormMomentsGo(s1, s2 []float64, x, m []float32, hw int) {
 	c := len(m)
 	clear(s1)
@@ -27,6 +29,7 @@ func groupNormMomentsGo(s1, s2 []float64, x, m []float32, hw int) {
 	}
 }
 
+// groupNormApplyGo writes y = act((x − m)·a + b); pixels of y lie cy apart.
 func groupNormApplyGo(y []float32, cy int, x, m, a, b []float32, hw int, silu bool) {
 	c := len(m)
 	for p := range hw {
@@ -40,6 +43,7 @@ func groupNormApplyGo(y []float32, cy int, x, m, a, b []float32, hw int, silu bo
 	}
 }
 
+// groupNormDropoutGo writes y = x·keep where the stream's word reaches the threshold, 0 elsewhere. y may be x.
 func groupNormDropoutGo(y, x []float32, s philox.Stream, threshold uint32, keep float32) {
 	var words [256]uint32
 	for e := 0; e < len(y); e += len(words) {
@@ -55,6 +59,8 @@ func groupNormDropoutGo(y, x []float32, s philox.Stream, threshold uint32, keep 
 	}
 }
 
+// groupNormSlopesGo writes du = dy·act′(u), u = (x − m)·a + b, and its sums Σ du and Σ du·(x − m) of each channel; pixels of
+// dy and du lie cy apart. du may be dy.
 func groupNormSlopesGo(du []float32, cy int, s1, s2 []float64, dy, x, m, a, b []float32, hw int, silu bool) {
 	c := len(m)
 	clear(s1)
@@ -73,6 +79,7 @@ func groupNormSlopesGo(du []float32, cy int, s1, s2 []float64, dy, x, m, a, b []
 	}
 }
 
+// groupNormDxGo writes dx = beta·dx + k1·du + k2·(x − m) + k3; pixels of du lie cy apart; beta 0 never reads dx.
 func groupNormDxGo(dx, du []float32, cy int, x, m, k1, k2, k3 []float32, hw int, beta float32) {
 	c := len(m)
 	for p := range hw {

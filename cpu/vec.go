@@ -31,18 +31,21 @@ func siluSlope(x float32) float32 {
 	return s * (1 + float32(x*(1-s)))
 }
 
+// addGo writes y += x.
 func addGo(y, x []float32) {
 	for i, v := range x[:len(y)] {
 		y[i] += v
 	}
 }
 
+// siluGo writes y = x·σ(x).
 func siluGo(y, x []float32) {
 	for i, v := range x[:len(y)] {
 		y[i] = siluOf(v)
 	}
 }
 
+// siluBackwardGo writes dx = beta·dx + dy·(derivative of SiLU at x); beta 0 never reads dx.
 func siluBackwardGo(dx, dy, x []float32, beta float32) {
 	dy, x = dy[:len(dx)], x[:len(dx)]
 	if beta == 0 {

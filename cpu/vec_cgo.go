@@ -22,13 +22,13 @@ import "unsafe"
 // cfloat is where C finds the elements of a slice.
 func cfloat(s []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceData(s))) }
 
-// add writes y += x.
+// add is addGo.
 func add(y, x []float32) { C.vec_add(cfloat(y), cfloat(x[:len(y)]), C.size_t(len(y))) }
 
-// silu writes y = x·σ(x).
+// silu is siluGo.
 func silu(y, x []float32) { C.vec_silu_forward(cfloat(y), cfloat(x[:len(y)]), C.size_t(len(y))) }
 
-// siluBackward writes dx = beta·dx + dy·(derivative of SiLU at x); beta 0 never reads dx.
+// siluBackward is siluBackwardGo.
 func siluBackward(dx, dy, x []float32, beta float32) {
 	C.vec_silu_backward(cfloat(dx), cfloat(dy[:len(dx)]), cfloat(x[:len(dx)]), C.float(beta), C.size_t(len(dx)))
 }

@@ -114,10 +114,13 @@ var damagedIdx = []struct {
 	{zipped(idxFile(nil, 1000, 280, 280)), "cannot hold them"},
 	{zipped(idxFile(count(7), 2, 2, 2)), "ends after 7 of 8 bytes"},
 	{zipped(idxFile(count(9), 2, 2, 2)), "more data than the header says"},
-	{zipped(idxFile(count(8), 2, 2, 2))[:30], "ends after"},
+	{cut(zipped(idxFile(count(8), 2, 2, 2)), 4), "unexpected EOF"},
 	{flip(zipped(idxFile(count(8), 2, 2, 2)), -8), "checksum"},
 	{[]byte{0x1f, 0x8b, 9}, "EOF"},
 }
+
+// cut takes n bytes off the end.
+func cut(b []byte, n int) []byte { return b[:len(b)-n] }
 
 // flip changes a bit of byte i, counted from the end if negative.
 func flip(b []byte, i int) []byte {

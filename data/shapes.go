@@ -11,7 +11,7 @@ import (
 // shapesPurpose keeps the draws of MakeShapes apart from those of a run with the same seed.
 const shapesPurpose philox.Purpose = 8
 
-// shape is a class of MakeShapes: a figure of radius 1 around the origin.
+// shape is a class of MakeShapes: a figure inside the unit circle.
 type shape struct {
 	name   string
 	inside func(u, v float64) bool
@@ -19,16 +19,16 @@ type shape struct {
 
 var shapes = []shape{
 	{"circle", func(u, v float64) bool { return u*u+v*v <= 1 }},
-	{"square", func(u, v float64) bool { return max(math.Abs(u), math.Abs(v)) <= 0.8 }},
+	{"square", func(u, v float64) bool { return max(math.Abs(u), math.Abs(v)) <= 0.7 }},
 	{"triangle", func(u, v float64) bool { return max(-u, u/2+math.Abs(v)*math.Sqrt(3)/2) <= 0.5 }},
 	{"ring", func(u, v float64) bool { r := u*u + v*v; return r <= 1 && r >= 0.36 }},
 	{"cross", func(u, v float64) bool {
 		u, v = math.Abs(u), math.Abs(v)
-		return min(u, v) <= 0.3 && max(u, v) <= 1
+		return min(u, v) <= 0.3 && max(u, v) <= 0.95
 	}},
 	{"star", insideStar},
 	{"crescent", func(u, v float64) bool { return u*u+v*v <= 1 && (u-0.5)*(u-0.5)+v*v > 0.64 }},
-	{"bar", func(u, v float64) bool { return math.Abs(u) <= 1 && math.Abs(v) <= 0.3 }},
+	{"bar", func(u, v float64) bool { return math.Abs(u) <= 0.95 && math.Abs(v) <= 0.3 }},
 }
 
 // insideStar counts the lines of a pentagram that a point lies beyond: one in a tip, none in the pentagon.
@@ -129,7 +129,7 @@ func drawShape(img []byte, size int, inside func(u, v float64) bool, s philox.St
 		for x := range size {
 			hits := 0
 			samples := grid * grid
-			if math.Hypot(float64(x)+0.5-cx, float64(y)+0.5-cy) > math.Sqrt2*radius+1 { // beyond the corners of every figure
+			if math.Hypot(float64(x)+0.5-cx, float64(y)+0.5-cy) > radius+1 {
 				samples = 0
 			}
 			for i := range samples {

@@ -115,6 +115,10 @@ class Variant:
         self.compiled, self.layout = compiled, layout
         self.format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
         net = SongUNet(config).to(memory_format=self.format)
+        # Fresh weights make F nearly 0, and a wrong network would go unnoticed in the loss.
+        with torch.no_grad():
+            for p in net.parameters():
+                p.add_(torch.randn(p.shape), alpha=0.02)
         shape = (config.image_channels, config.resolution, config.resolution)
         self.trainer = Trainer(net, 0.00054 * math.sqrt(math.prod(shape)), compiled)
         self.grid = karras(11)
@@ -219,7 +223,7 @@ def main():
         "precision": "float32",
         "batch": args.batch,
         "networks": {name: measure(PRESETS[name], args) for name in names},
-        "load_before": round(load, 2),
+        "load_before": round(load, 2),  # processes of others that want the cores while this one starts
     }
     print(json.dumps(report, indent=1))
 

@@ -74,14 +74,15 @@ func Loss(t *testing.T, open Open) {
 				t.Errorf("%s: dy along a direction got %v, differences say %v", what, got, slope)
 			}
 		}
-		zero, dzero := m.of(t, d, Normal("y", 2, 5), Normal("y", 2, 5), Normal("weight", 2), 1, 0)
-		Same(t, m.name+" at the target", zero, Zeros(2).Map(func(float32) float32 { return 0 }))
+		one := Zeros(2).Map(func(float32) float32 { return 1 })
+		zero, dzero := m.of(t, d, Normal("y", 2, 5), Normal("y", 2, 5), one, 1, 0)
+		Same(t, m.name+" at the target", zero, Zeros(2))
 		if RelErr(dzero, Zeros(2, 5)) != 0 {
 			t.Errorf("%s: dy at the target got %v", m.name, dzero.V)
 		}
 		y := Zeros(2, 5)
 		y.V[0] = float32(math.NaN())
-		if loss, dy := m.of(t, d, y, Zeros(2, 5), Normal("weight", 2), 1, 0); loss.V[0] == loss.V[0] || loss.V[1] != 0 || dy.V[1] == dy.V[1] || dy.V[5] != 0 {
+		if loss, dy := m.of(t, d, y, Zeros(2, 5), one, 1, 0); loss.V[0] == loss.V[0] || loss.V[1] != 0 || dy.V[0] == dy.V[0] || dy.V[5] != 0 {
 			t.Errorf("%s: NaN in image 0 gave losses %v, dy %v", m.name, loss.V, dy.V)
 		}
 	}
