@@ -74,6 +74,34 @@ func TestManifestRefuses(t *testing.T) {
 	wantLatest(t, dir, 1, 1)
 }
 
+// Each checksum and each list stands for itself: one that is wrong is found though all the others are right.
+func TestManifestDisagrees(t *testing.T) {
+	for why, change := range map[string]func(m *Manifest){
+		"xxhash":                 func(m *Manifest) { m.Files[1].XXHash++ },
+		"crc32c":                 func(m *Manifest) { m.Tensors[1].CRC32C++ },
+		"2 tensors, the manifes": func(m *Manifest) { m.Tensors = m.Tensors[1:] },
+		"is missing":             func(m *Manifest) { m.Files = append(m.Files, FileEntry{Name: "x.safetensors"}) },
+		"the manifest says 1":    func(m *Manifest) { m.Files[0].Length += 1000 - m.Files[0].Length%1000 },
+	} {
+		dir := t.TempDir()
+		mustWrite(t, dir, 1, 2)
+		damage(t, filepath.Join(dir, StateName(2), "manifest.json"), func(b []byte) []byte {
+			m, err := decodeManifest(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&m)
+			if b, err = m.encode(); err != nil {
+				t.Fatal(err)
+			}
+			return b
+		})
+		if notes := wantLatest(t, dir, 1, 1); len(notes) == 1 && !strings.Contains(notes[0].Error(), why) {
+			t.Errorf("got %v, want %s", notes, why)
+		}
+	}
+}
+
 // A state of a newer program is no damage: nothing older is used in its place, nothing replaces or deletes it.
 func TestManifestNewer(t *testing.T) {
 	dir := t.TempDir()

@@ -215,6 +215,29 @@ func TestWriteStateReplaces(t *testing.T) {
 	}
 }
 
+// What a killed save left is in nobody's way; what others put there stays.
+func TestWriteStateLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	temp := filepath.Join(dir, "step-00000001.tmp")
+	put := func(name string) {
+		if err := errors.Join(os.MkdirAll(temp, 0o700), os.WriteFile(filepath.Join(temp, name), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("weights.safetensors")
+	put("manifest.json")
+	mustWrite(t, dir, 1)
+	wantLatest(t, dir, 1, 0)
+	put("user.txt")
+	if err := WriteState(dir, 1, stateFiles(1), testManifest()); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("got %v, want %v", err, fs.ErrExist)
+	}
+	if d := cmp.Diff([]string{"user.txt"}, names(t, temp)); d != "" {
+		t.Error(d)
+	}
+	wantLatest(t, dir, 1, 0)
+}
+
 // A step beyond eight digits has a longer name.
 func TestStateNames(t *testing.T) {
 	dir := t.TempDir()
@@ -260,6 +283,11 @@ func TestPrune(t *testing.T) {
 		t.Error(d)
 	}
 	wantLatest(t, dir, 6, 1)
+	nobodys := testManifest()
+	nobodys.RunID = ""
+	if err := WriteState(dir, 0, stateFiles(0), nobodys); err != nil {
+		t.Fatal(err)
+	}
 	for _, id := range []string{"run-2", ""} {
 		if deleted, err := Prune(dir, 1, Owned(dir, id)); err != nil || len(deleted) > 0 {
 			t.Errorf("run %q: deleted %q, %v", id, deleted, err)

@@ -135,15 +135,17 @@ func (a *attention) backward(b *blas, dqkv []float32, beta float32, do, o, lse [
 // forwardExact is the definition.
 func (a *attention) forwardExact(o, lse []float32, image, head int) {
 	_, _, v := a.qkvOf(a.qkv, image, head)
-	p := make([]float64, a.t)
+	p, sum := make([]float64, a.t), make([]float64, a.d)
 	for i := range a.t {
 		lse[i] = float32(a.probabilities(p, image, head, i))
-		for c := range a.d {
-			var s float64
-			for j := range a.t {
-				s += p[j] * float64(v[j*3*a.c+c])
+		clear(sum)
+		for j := range a.t {
+			for c := range sum {
+				sum[c] += p[j] * float64(v[j*3*a.c+c])
 			}
-			o[i*a.c+c] = float32(s)
+		}
+		for c := range sum {
+			o[i*a.c+c] = float32(sum[c])
 		}
 	}
 }

@@ -108,3 +108,10 @@ func warmBLAS(f C.blas_sgemm_function, workers int) {
 	}
 	wg.Wait()
 }
+
+func cbool(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}

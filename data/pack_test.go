@@ -154,6 +154,10 @@ func TestPackHostile(t *testing.T) {
 	for _, c := range hostilePacks {
 		wantError(t, readAll(sealed(base, c.change)), "a.pack: ", c.want, "import again")
 	}
+	path := t.TempDir() + "/a.pack"
+	writePack(t, path, 1, 1, 1, 1)
+	unlabelled := sealed(must[[]byte](t)(os.ReadFile(path)), func(b []byte) { b[packHeader+1] = 0xfe })
+	wantError(t, readAll(unlabelled), "label of image 0: got -2")
 }
 
 func TestPackDamageMessage(t *testing.T) {

@@ -74,15 +74,15 @@ func NewGiven(dev tensor.Backend, v []float32, shape tensor.Shape) (*Given, erro
 	if len(shape) == 4 {
 		full = append(tensor.Shape{1}, shape...)
 	}
-	n := 1
+	n, fits := 1, len(full) == 5
 	for _, d := range full {
-		if d < 1 || d > len(v)/n { // n never overflows: it stays at most len(v)
-			n = 0
+		if d < 1 || d > len(v)/n { // so n cannot overflow: it stays at most len(v)
+			fits = false
 			break
 		}
 		n *= d
 	}
-	if len(full) != 5 || n != len(v) {
+	if !fits || n != len(v) {
 		return nil, fmt.Errorf("sample: noise: got %d values of shape %v, want (levels,N,H,W,C) or (N,H,W,C)", len(v), shape)
 	}
 	if !model.Finite(v) {

@@ -348,9 +348,8 @@ func (c Config) Warnings() []string {
 	if c.Objective.Mean > 0 {
 		w = append(w, fmt.Sprintf("objective.mean is %+g; [iCT] has −1.1, and a positive mean trains the large levels alone", c.Objective.Mean))
 	}
-	if pixels := float64(c.Model.Pixels()); c.Objective.HuberC > AutoF(0.01*0.00054*pixels) && pixels > 1e4*0.00054 &&
-		math.Abs(float64(c.Objective.HuberC)-0.00054*pixels) < 1e-3*pixels*0.00054 {
-		w = append(w, fmt.Sprintf("objective.huber_c is 0.00054·%v; the rule is 0.00054·√%v = %.6g", pixels, pixels, 0.00054*math.Sqrt(pixels)))
+	if wrong := 0.00054 * float64(c.Model.Pixels()); math.Abs(float64(c.Objective.HuberC)/wrong-1) < 0.01 {
+		w = append(w, fmt.Sprintf("objective.huber_c is 0.00054·%d; the rule is 0.00054·√%[1]d = %.6g", c.Model.Pixels(), noise.HuberC(c.Model.Pixels())))
 	}
 	if p, ok := Presets()[c.Preset]; ok && p.Optim.LR == c.Optim.LR && (c.Train.Batch*4 <= p.Train.Batch || c.Train.Batch >= p.Train.Batch*4) {
 		w = append(w, fmt.Sprintf("train.batch is %d where preset %s has %d, with its learning rate of %g", c.Train.Batch, c.Preset, p.Train.Batch, c.Optim.LR))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -107,6 +108,13 @@ func Run(ctx context.Context, t *Trainer, src Source, o Options) error {
 	l := &loop{Trainer: t, o: o, src: src, start: now, lastTick: now, lastState: now, lastGrid: now, lastSnap: now, tickStep: t.K, stateAt: -1}
 	if t.K > 0 {
 		l.stateAt = t.K // it was resumed from there
+	}
+	if o.Writes {
+		for _, dir := range []string{o.States, o.Snapshots} {
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return fmt.Errorf("train: %w", err)
+			}
+		}
 	}
 	err := l.run(ctx)
 	return errors.Join(err, l.saver.Wait())

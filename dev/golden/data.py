@@ -57,7 +57,8 @@ def fit(img, size):
 
 def resize():
     cases = []
-    for w, h, c, size in [(37, 23, 3, 8), (50, 75, 3, 9), (16, 16, 1, 16), (5, 9, 1, 12), (101, 33, 3, 16), (64, 64, 3, 16), (13, 40, 1, 5)]:
+    sizes = [(37, 23, 3, 8), (50, 75, 3, 9), (16, 16, 1, 16), (5, 9, 1, 12), (101, 33, 3, 16), (64, 64, 3, 16), (13, 40, 1, 5), (20, 16, 3, 10), (15, 21, 1, 8)]
+    for w, h, c, size in sizes:
         for crop in (dhariwal, center, fit):
             got = np.asarray(crop(image(pattern(w, h, c)), size))
             cases.append(dict(crop=crop.__name__, w=w, h=h, c=c, size=size, pixels=got.tobytes().hex()))

@@ -65,34 +65,33 @@ func Communicator(t *testing.T, n int, open OpenRanks) {
 		}
 	}
 
+	sizes := []int{1, 7, 4096, 20011}
+	var parts [][]Host // of each rank; for each size integers, then normals
+	var sums []Host
+	for _, size := range sizes {
+		var ints, normals []Host
+		for q := range n {
+			name := fmt.Sprint("rank", q)
+			ints, normals = append(ints, Ints(name, 100, size)), append(normals, Normal(name, size))
+		}
+		parts = append(parts, ints, normals)
+		sums = append(sums, RankSum(ints), RankSum(normals))
+	}
 	run("allreduce", func(q int, d tensor.Backend, c tensor.Communicator) {
 		var queued []tensor.Tensor
-		sizes := []int{1, 7, 4096, 100003}
-		for _, size := range sizes {
-			for _, fill := range []func(string, int) Host{
-				func(name string, size int) Host { return Ints(name, 100, size) },
-				func(name string, size int) Host { return Normal(name, size) },
-			} {
-				x := Put(t, d, fill(fmt.Sprint("rank", q), size))
-				late(q)
-				c.AllReduce(x)
-				queued = append(queued, x)
-			}
+		for _, p := range parts {
+			x := Put(t, d, p[q])
+			late(q)
+			c.AllReduce(x)
+			queued = append(queued, x)
 		}
 		c.Join()
 		for i, x := range queued {
-			var ints, normals []Host
-			for r := range n {
-				ints, normals = append(ints, Ints(fmt.Sprint("rank", r), 100, sizes[i/2])), append(normals, Normal(fmt.Sprint("rank", r), sizes[i/2]))
-			}
 			what := fmt.Sprintf("allreduce of %d, %d elements, rank %d", n, sizes[i/2], q)
-			switch {
-			case i%2 == 0:
-				Same(t, what, Get(t, d, x), RankSum(ints))
-			case n <= 2:
-				Same(t, what, Get(t, d, x), RankSum(normals))
-			default:
-				Near(t, what, Get(t, d, x), RankSum(normals), 1e-6)
+			if i%2 == 0 || n <= 2 {
+				Same(t, what, Get(t, d, x), sums[i])
+			} else {
+				Near(t, what, Get(t, d, x), sums[i], 1e-6)
 			}
 		}
 		healthy(q, c)

@@ -76,6 +76,9 @@ func Optim(t *testing.T, open Open) {
 	for _, n := range []int{1, 7, 4096, 100003} {
 		for i, st := range []tensor.Step{adaptive, momentum, bias} {
 			for _, decay := range []float32{0, 0.01} {
+				if n > 1e5 && (i != 0 || decay == 0) {
+					continue // once is enough
+				}
 				what := fmt.Sprintf("optim n=%d step %d decay=%v", n, i, decay)
 				got, want := newOptimizer(t, d, n, 4), newOptimizer(t, e, n, 4)
 				got.p.WeightDecay, want.p.WeightDecay = decay, decay

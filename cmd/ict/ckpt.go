@@ -1,0 +1,354 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"ict/checkpoint"
+	"ict/train"
+)
+
+func ckptCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ckpt", Usage: "looks after states and snapshots",
+		UsageText: "  ict ckpt ls runs/a\n  ict ckpt verify runs/a",
+		Subcommands: []*cli.Command{
+			{
+				Name: "ls", Usage: "lists the states and snapshots of a run", ArgsUsage: "RUN",
+				UsageText: "  ict ckpt ls runs/a", Action: action(1, 1, ckptLsAction),
+			},
+			{
+				Name: "show", Usage: "prints configuration, step, parameters and norms of a state, a snapshot or the newest of a run", ArgsUsage: "RUN|FILE",
+				UsageText: "  ict ckpt show runs/a\n  ict ckpt show runs/a/snapshots/step-00000600.safetensors --list",
+				Flags:     []cli.Flag{&cli.BoolFlag{Name: "list", Usage: "each tensor: shape, type, norm"}},
+				Action:    action(1, 1, ckptShowAction),
+			},
+			{
+				Name: "verify", Usage: "recomputes every checksum of a run, a state or a snapshot", ArgsUsage: "RUN|FILE",
+				UsageText: "  ict ckpt verify runs/a", Action: action(1, 1, ckptVerifyAction),
+			},
+		},
+	}
+}
+
+// ckptEntry is a state or a snapshot in a listing.
+type ckptEntry struct {
+	Kind   string `json:"kind"`
+	Step   int    `json:"step"`
+	Images uint64 `json:"images"`
+	Bytes  int64  `json:"bytes"`
+	EMA    string `json:"ema,omitempty"`
+	Path   string `json:"path"`
+	Fault  string `json:"fault,omitempty"`
+}
+
+func ckptLsAction(c *cli.Context, u *ui) error {
+	path := c.Args().First()
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	states, err := checkpoint.List(filepath.Join(path, "states"))
+	if err != nil {
+		return err
+	}
+	list := []ckptEntry{}
+	for _, s := range states {
+		e := ckptEntry{Kind: "state", Step: s.Step, Images: s.Manifest.Images, Bytes: s.Bytes, Path: s.Path}
+		if s.Err != nil {
+			e.Fault = s.Err.Error()
+		}
+		list = append(list, e)
+	}
+	for _, file := range snapshots(path) {
+		e := ckptEntry{Kind: "snapshot", Step: file.step, EMA: file.ema, Path: file.path}
+		if s, err := checkpoint.OpenSnapshot(file.path); err != nil {
+			e.Fault = err.Error()
+		} else {
+			e.Images, e.Bytes, e.EMA = s.Images, s.Size(), s.EMA
+			if err := s.Close(); err != nil {
+				return err
+			}
+		}
+		list = append(list, e)
+	}
+	if u.json {
+		return u.printJSON(list)
+	}
+	if len(list) == 0 {
+		u.result("%s: no states, no snapshots", path)
+	}
+	for _, e := range list {
+		what := imagesText(e.Images) + "  " + bytesText(e.Bytes)
+		if e.Fault != "" {
+			what = message(errors.New(e.Fault))
+		}
+		if e.EMA != "" {
+			what += "  average " + e.EMA
+		}
+		u.result("%-8s  step %9s  %s  %s", e.Kind, comma(e.Step), e.Path, what)
+	}
+	return nil
+}
+
+// tensorNote is a tensor as ckpt show prints it.
+type tensorNote struct {
+	File      string  `json:"file,omitempty"`
+	Name      string  `json:"name"`
+	DType     string  `json:"dtype"`
+	Shape     []int   `json:"shape"`
+	Norm      float64 `json:"norm"`
+	NonFinite int     `json:"non_finite"`
+}
+
+// ckptNote is what ckpt show prints.
+type ckptNote struct {
+	Path    string          `json:"path"`
+	Kind    string          `json:"kind"`
+	Step    int             `json:"step"`
+	Images  uint64          `json:"images"`
+	EMA     string          `json:"ema,omitempty"`
+	Classes []string        `json:"classes,omitempty"`
+	Config  json.RawMessage `json:"config"`
+	Files   []fileNote      `json:"files"`
+	Tensors []tensorNote    `json:"tensors,omitempty"`
+}
+
+type fileNote struct {
+	Name     string  `json:"name"`
+	Tensors  int     `json:"tensors"`
+	Elements int     `json:"elements"`
+	Norm     float64 `json:"norm"`
+}
+
+func ckptShowAction(c *cli.Context, u *ui) error {
+	w, err := openWeights(c.Args().First(), "")
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	note := ckptNote{Path: w.path, Kind: w.kind, Step: w.step, Images: w.images, EMA: w.ema, Classes: w.classes, Config: w.json}
+	for _, f := range w.files {
+		n := fileNote{Name: f.name}
+		var sum float64
+		for _, name := range f.Names() {
+			t, _ := f.Get(name)
+			k := tensorNote{File: f.name, Name: name, DType: t.DType, Shape: t.Shape}
+			if t.DType == checkpoint.F32 {
+				k.Norm, k.NonFinite = norm(checkpoint.Float32s(t.Data))
+				n.Elements += len(t.Data) / 4
+				sum += k.Norm * k.Norm
+			}
+			n.Tensors++
+			note.Tensors = append(note.Tensors, k)
+		}
+		n.Norm = math.Sqrt(sum)
+		note.Files = append(note.Files, n)
+	}
+	if !c.Bool("list") {
+		note.Tensors = nil
+	}
+	if u.json {
+		return u.printJSON(note)
+	}
+	text, err := configYAML(w.config, nil)
+	if err != nil {
+		return err
+	}
+	u.result("# %s %s", w.kind, w.path)
+	fmt.Fprintf(u.out, "%s", text)
+	u.result("# step %s, %s", comma(note.Step), imagesText(note.Images))
+	for _, f := range note.Files {
+		u.result("# %s: %d tensors, %s numbers, norm %.6g", f.Name, f.Tensors, comma(f.Elements), f.Norm)
+	}
+	for _, t := range note.Tensors {
+		bad := ""
+		if t.NonFinite > 0 {
+			bad = fmt.Sprintf(", %s not finite", comma(t.NonFinite))
+		}
+		u.result("#   %-44s %s %v norm %.6g%s", t.Name, t.DType, t.Shape, t.Norm, bad)
+	}
+	return nil
+}
+
+// norm is the L2 norm of the finite values, and how many are not.
+func norm(v []float32) (sum float64, bad int) {
+	for _, x := range v {
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			bad++
+		} else {
+			sum += f * f
+		}
+	}
+	return math.Sqrt(sum), bad
+}
+
+func ckptVerifyAction(c *cli.Context, u *ui) error {
+	r, err := checkpoint.Verify(c.Args().First())
+	if err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
+		return err
+	}
+	if u.json {
+		if e := u.printJSON(r); e != nil {
+			return e
+		}
+		return err
+	}
+	for _, i := range r.Items {
+		verdict := "whole"
+		if len(i.Faults) > 0 {
+			verdict = "DAMAGED"
+		}
+		u.result("%-8s %-11s %s  %d tensors, %s", verdict, i.Kind, i.Path, i.Tensors, bytesText(i.Bytes))
+		for _, f := range i.Faults {
+			u.result("           %s", f)
+		}
+	}
+	if err == nil {
+		u.result("%s: %d checked, all whole", r.Path, len(r.Items))
+	}
+	return err
+}
+
+// snapshotFile is a snapshot by its name.
+type snapshotFile struct {
+	path, ema string
+	step      int
+}
+
+// snapshots lists those of a run, oldest first.
+func snapshots(run string) []snapshotFile {
+	matches, _ := filepath.Glob(filepath.Join(globQuote(run), "snapshots", "step-*.safetensors"))
+	var list []snapshotFile
+	for _, path := range matches {
+		f := snapshotFile{path: path}
+		stem := strings.TrimSuffix(filepath.Base(path), ".safetensors")
+		stem, f.ema, _ = strings.Cut(stem, ".ema-")
+		if n, err := fmt.Sscanf(stem, "step-%d", &f.step); n == 1 && err == nil && checkpoint.SnapshotName(f.step, f.ema) == filepath.Base(path) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// globQuote keeps a path's own signs from being a pattern.
+func globQuote(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
+}
+
+// weights is an open snapshot or state, and what it says of itself.
+type weights struct {
+	path, kind string
+	step       int
+	images     uint64
+	ema        string // rate of the average in file; empty: the weights themselves
+	classes    []string
+	json       json.RawMessage
+	config     train.Config
+	file       *checkpoint.File // to sample from
+	files      []namedFile
+	close      func() error
+}
+
+type namedFile struct {
+	name string
+	*checkpoint.File
+}
+
+// openWeights opens a snapshot, a state, or the newest of a run's; ema asks for one average, "" for the first.
+func openWeights(path, ema string) (*weights, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return openSnapshot(path, ema)
+	}
+	if _, err := os.Stat(filepath.Join(path, "manifest.json")); err == nil {
+		return openState(path, ema)
+	}
+	newest := snapshotFile{step: -1}
+	for _, s := range snapshots(path) {
+		if s.step > newest.step || s.step == newest.step && s.ema == ema {
+			newest = s
+		}
+		if s.step == newest.step && ema == "" && s.ema == "" {
+			newest = s
+		}
+	}
+	states, err := checkpoint.List(filepath.Join(path, "states"))
+	if err != nil {
+		return nil, err
+	}
+	for i := len(states) - 1; i >= 0 && states[i].Step > newest.step; i-- {
+		if states[i].Err == nil {
+			return openState(states[i].Path, ema)
+		}
+	}
+	if newest.step < 0 {
+		return nil, usagef("%s: neither a run with a state or a snapshot nor one of these\n  ict ckpt ls %s lists what is there", path, path)
+	}
+	return openSnapshot(newest.path, ema)
+}
+
+func openSnapshot(path, ema string) (*weights, error) {
+	s, err := checkpoint.OpenSnapshot(path)
+	if err != nil {
+		return nil, err
+	}
+	w := &weights{path: path, kind: "snapshot", step: s.Step, images: s.Images, ema: s.EMA, classes: s.Classes, json: s.Config,
+		file: s.File, files: []namedFile{{filepath.Base(path), s.File}}, close: s.Close}
+	if w.config, err = train.DecodeConfig(s.Config, train.Config{}); err == nil && ema != "" && ema != s.EMA {
+		other := filepath.Join(filepath.Dir(path), checkpoint.SnapshotName(s.Step, ema))
+		if rate := train.EMAName(w.config.EMA[0]); ema == rate {
+			other = filepath.Join(filepath.Dir(path), checkpoint.SnapshotName(s.Step, ""))
+		}
+		if _, err = os.Stat(other); err == nil && other != path {
+			return openSnapshot(other, "")
+		}
+		err = usagef("%s: no average %s beside it; the run keeps %s", path, ema, rates(w.config.EMA))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return w, nil
+}
+
+func openState(path, ema string) (*weights, error) {
+	s, err := checkpoint.OpenState(path)
+	if err != nil {
+		return nil, err
+	}
+	m := s.Manifest
+	w := &weights{path: path, kind: "state", step: m.Step, images: m.Images, json: m.Config, close: s.Close}
+	if w.config, err = train.DecodeConfig(m.Config, train.Config{}); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	for _, f := range m.Files {
+		file, _ := s.File(f.Name)
+		w.files = append(w.files, namedFile{f.Name, file})
+	}
+	if ema == "" {
+		ema = train.EMAName(w.config.EMA[0])
+	}
+	file, ok := s.File("ema-" + ema + ".safetensors")
+	if !ok {
+		return nil, errors.Join(usagef("%s: no average %s; the run keeps %s", path, ema, rates(w.config.EMA)), s.Close())
+	}
+	w.file, w.ema = file, ema
+	return w, nil
+}
+
+func rates(decays []float64) string {
+	var s []string
+	for _, d := range decays {
+		s = append(s, train.EMAName(d))
+	}
+	return strings.Join(s, ", ")
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"ict/data"
+	"ict/train"
+)
+
+// configFlag is a flag that sets one key of the configuration.
+type configFlag struct{ flag, key, usage string }
+
+// trainFlags are those of `ict train`; other commands take the ones they need.
+var trainFlags = []configFlag{
+	{"data", "data.path", "train on the image set `PATH`: a .pack file, a folder, MNIST's idx files"},
+	{"steps", "train.steps", "train for `N` steps; the curriculum depends on it (400k is 400,000)"},
+	{"batch", "train.batch", "`N` images a step"},
+	{"micro-batch", "train.micro_batch", "`N` images at a time, a divisor of the batch, or auto: as many as fit"},
+	{"precision", "train.precision", "arithmetic in `TYPE`: auto or fp32"},
+	{"seed", "train.seed", "begin all draws from seed `N`"},
+	{"init", "train.init", "start from the weights of `FILE`, at step 0; random: from the seed"},
+}
+
+// configFlags are --preset, --config, --set and the given ones, with environment variables if env.
+func configFlags(env bool, list ...configFlag) []cli.Flag {
+	vars := func(name string) []string {
+		if env {
+			return []string{envName(name)}
+		}
+		return nil
+	}
+	flags := []cli.Flag{
+		&cli.StringFlag{Name: "preset", Usage: "start from the recipe `NAME`: " + orList(presetNames()), EnvVars: vars("preset")},
+		&cli.StringFlag{Name: "config", Usage: "take values from the YAML `FILE`", EnvVars: vars("config")},
+		&cli.StringSliceFlag{Name: "set", Usage: "set one value of the configuration, `KEY=VALUE`, like model.mult=1,2; may be repeated", EnvVars: vars("set")},
+	}
+	for _, f := range list {
+		flags = append(flags, &cli.StringFlag{Name: f.flag, Usage: f.usage, EnvVars: vars(f.flag)})
+	}
+	return flags
+}
+
+func presetNames() []string { return slices.Sorted(maps.Keys(train.Presets())) }
+
+// settings is a configuration with where its values come from.
+type settings struct {
+	train.Config
+	origin map[string]string // by key; none: the base's
+	base   string            // what the rest comes from, for messages
+}
+
+// fromFlags builds the configuration: flag > environment > file > preset. base, unless nil, stands in for a preset where none is
+// named: the configuration of the run that is resumed.
+func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, error) {
+	var file, env, flags []patch
+	for _, f := range list {
+		if !c.IsSet(f.flag) {
+			continue
+		}
+		to, origin := &env, "$"+envName(f.flag)
+		if given(c, f.flag) {
+			to, origin = &flags, "--"+f.flag
+		}
+		p, err := parseSet(f.key+"="+quoteScalar(c.String(f.flag)), origin)
+		if err != nil {
+			return nil, usage(errors.New(strings.Replace(err.Error(), origin+": "+f.key+": ", origin+": ", 1)))
+		}
+		*to = append(*to, p...)
+	}
+	to, origin := &env, "$"+envName("set")
+	if given(c, "set") {
+		to, origin = &flags, "--set"
+	}
+	for _, s := range c.StringSlice("set") {
+		p, err := parseSet(s, origin)
+		if err != nil {
+			return nil, usage(err)
+		}
+		for _, x := range p {
+			for _, y := range *to {
+				if x.key == y.key && string(x.json) != string(y.json) {
+					return nil, usagef("%s is given twice: %s by %s and %s by %s", x.key, y.json, y.origin, x.json, x.origin)
+				}
+			}
+		}
+		*to = append(*to, p...)
+	}
+	if path := c.String("config"); path != "" {
+		var err error
+		if file, err = readConfig(path); err != nil {
+			return nil, usage(err)
+		}
+	}
+	s, err := baseOf(c, file, base)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.apply(slices.Concat(file, env, flags)); err != nil {
+		return nil, usage(err)
+	}
+	s.shortenCurriculum()
+	return s, nil
+}
+
+// quoteScalar keeps a flag's text one scalar in YAML.
+func quoteScalar(s string) string {
+	b, _ := json.Marshal(s)
+	return string(b)
+}
+
+// baseOf finds what the flags and the file build on.
+func baseOf(c *cli.Context, file []patch, base *settings) (*settings, error) {
+	name, origin := c.String("preset"), "--preset"
+	if !given(c, "preset") {
+		origin = "$" + envName("preset")
+	}
+	for _, p := range file {
+		if p.key == "preset" && name == "" {
+			if err := json.Unmarshal(p.json, &name); err != nil {
+				return nil, err
+			}
+			origin = p.origin
+		}
+	}
+	if name == "" {
+		switch {
+		case base != nil && len(file) == 0:
+			return &settings{Config: base.Config, origin: maps.Clone(base.origin), base: base.base}, nil
+		case len(file) > 0:
+			return &settings{origin: map[string]string{}, base: c.String("config")}, nil
+		}
+		return nil, usagef("no preset: name one, --preset %s, or a file, --config FILE", orList(presetNames()))
+	}
+	p, ok := train.Presets()[name]
+	if !ok {
+		return nil, usagef("%s: unknown preset %s%s\n  there are: %s", origin, name, didYouMean(name, presetNames(), ""), strings.Join(presetNames(), ", "))
+	}
+	return &settings{Config: p.Config, origin: map[string]string{"preset": origin}, base: "preset " + name}, nil
+}
+
+// apply puts patches on top, later ones over earlier ones. The preset's name has been read already.
+func (s *settings) apply(patches []patch) error {
+	for _, p := range patches {
+		if p.key == "preset" {
+			continue
+		}
+		b := []byte(p.json)
+		parts := strings.Split(p.key, ".")
+		for _, part := range slices.Backward(parts) {
+			b = fmt.Appendf(nil, "{%q:%s}", part, b)
+		}
+		var err error
+		if s.Config, err = train.DecodeConfig(b, s.Config); err != nil {
+			return fmt.Errorf("%s: %s: %w", p.origin, p.key, err)
+		}
+		s.origin[p.key] = p.origin
+	}
+	return nil
+}
+
+// shortenCurriculum lets s1 follow the run's length where that is not the preset's.
+func (s *settings) shortenCurriculum() {
+	p, ok := train.Presets()[s.Preset]
+	if _, set := s.origin["objective.s1"]; set || !ok || !strings.HasPrefix(s.base, "preset ") {
+		return
+	}
+	if s.Train.Steps != p.Train.Steps && s.Objective.S1 != 0 {
+		s.Objective.S1 = 0
+		s.origin["objective.s1"] = fmt.Sprintf("auto: train.steps is not the preset's %s", comma(p.Train.Steps))
+	}
+}
+
+// resolve completes the configuration with what follows from the data set, and from the run's length.
+func (s *settings) resolve(h, w, c, classes int) error {
+	before := s.Config
+	var err error
+	if s.Config, err = s.Config.Resolve(h, w, c, classes); err != nil {
+		return usage(s.located(err))
+	}
+	s.follow(before, "from the data set")
+	return nil
+}
+
+// complete does the same where no data set is at hand.
+func (s *settings) complete() error {
+	before := s.Config
+	if s.Model.Resolution == 0 || s.Model.ImageChannels == 0 {
+		return usagef("the size of the images is the data set's: name one with --data, or set model.resolution and model.image_channels")
+	}
+	var err error
+	if s.Config, err = s.Config.Complete(); err != nil {
+		return usage(s.located(err))
+	}
+	s.follow(before, "")
+	return nil
+}
+
+// settle resolves by the data set where one is named, else by the configuration alone.
+func (s *settings) settle() error {
+	if s.Data.Path == "" {
+		return s.complete()
+	}
+	ds, err := data.Open(s.Data.Path, data.Options{})
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	h, w, c := ds.Shape()
+	return s.resolve(h, w, c, ds.Classes())
+}
+
+// follow notes where values come from that were filled in.
+func (s *settings) follow(before train.Config, set string) {
+	if before.Model.Resolution == 0 {
+		s.origin["model.resolution"] = set
+	}
+	if before.Model.ImageChannels == 0 {
+		s.origin["model.image_channels"] = set
+	}
+	if before.Objective.S1 == 0 {
+		why := s.origin["objective.s1"]
+		if !strings.HasPrefix(why, "auto") {
+			why = "auto"
+		}
+		s.origin["objective.s1"] = why
+	}
+	if before.Objective.HuberC == 0 {
+		s.origin["objective.huber_c"] = "auto: 0.00054·√(scalars of an image)"
+	}
+}
+
+// located puts in front of each refused key the place it was set at.
+func (s *settings) located(err error) error {
+	lines := strings.Split(err.Error(), "\n")
+	for i, l := range lines {
+		l = strings.TrimPrefix(l, "train: ")
+		key, _, _ := strings.Cut(l, ":")
+		if o := s.origin[key]; strings.HasPrefix(o, "-") || strings.HasPrefix(o, "$") || strings.Contains(o, ":") {
+			l = o + ": " + l
+		}
+		lines[i] = l
+	}
+	return errors.New(strings.Join(lines, "\n  "))
+}
+
+// comments are the origins worth a word behind a value.
+func (s *settings) comments() map[string]string {
+	m := map[string]string{}
+	for k, o := range s.origin {
+		if o != "" && k != "preset" {
+			m[k] = o
+		}
+	}
+	return m
+}
+
+// strayVariables warns of ICT_ variables that are no flag's: a misspelt one would be ignored without a word.
+func strayVariables(u *ui, flags []cli.Flag) {
+	known := []string{"ICT_BLAS"}
+	for _, f := range flags {
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			known = append(known, d.GetEnvVars()...)
+		}
+	}
+	for _, e := range os.Environ() {
+		name, _, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, "ICT_") && !slices.Contains(known, name) {
+			u.warn("$%s is set, and no flag reads it%s", name, didYouMean(name, known, "$"))
+		}
+	}
+}

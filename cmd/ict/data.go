@@ -1,0 +1,285 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"ict/checkpoint"
+	"ict/data"
+)
+
+func dataCommand() *cli.Command {
+	return &cli.Command{
+		Name: "data", Usage: "turns images into a packed set, checks it, looks at it",
+		UsageText: "  ict data make shapes --out shapes.pack\n  ict data import photos/ --size 64 --crop center --out photos.pack\n  ict data preview photos.pack --out photos.png",
+		Subcommands: []*cli.Command{
+			{
+				Name: "import", Usage: "writes a folder of images or MNIST's idx files as one packed file", ArgsUsage: "SOURCE",
+				UsageText: "  ict data import photos/ --size 64 --crop dhariwal --out photos.pack",
+				Description: "Labels are the sorted top folders of a folder of images. Nothing has the name of --out before it is complete and checked.\n" +
+					"What was done is kept beside it, in <out>.import.json.",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`", Required: false},
+					&cli.GenericFlag{Name: "size", Value: count("", 1), Usage: "make images `N` by N pixels; without: as they are, all of one size"},
+					&cli.GenericFlag{Name: "crop", Value: oneOf(data.CropNone, data.CropDhariwal, data.CropCenter, data.CropFit, data.CropNone), Usage: "how an image gets its size, `HOW`: dhariwal, center, fit or none"},
+					&cli.BoolFlag{Name: "gray", Usage: "one channel instead of three"},
+					&cli.GenericFlag{Name: "labels", Value: oneOf(data.LabelsFolders, data.LabelsFolders, data.LabelsPrefix, data.LabelsNone), Usage: "labels from `WHERE`: folders, prefix (of file names, up to _) or none"},
+					&cli.GenericFlag{Name: "bad-images", Value: oneOf(data.BadFail, data.BadFail, data.BadSkip), Usage: "`WHAT` to do with an image that cannot be used: fail or skip"},
+					&cli.GenericFlag{Name: "max-bad", Value: of("0.1%", parseShare), Usage: "with skip, at most this `SHARE` may be bad"},
+					&cli.GenericFlag{Name: "limit", Value: count("", 1), Usage: "take `N` images, spread evenly; without: all"},
+					&cli.GenericFlag{Name: "workers", Value: count("", 1), Usage: "`N` readers; without: one per core"},
+				},
+				Action: action(1, 1, importAction),
+			},
+			{
+				Name: "make", Usage: "writes a packed set of synthetic images; the one kind is shapes: eight coloured figures, labelled", ArgsUsage: "shapes",
+				UsageText: "  ict data make shapes --out shapes.pack",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`"},
+					&cli.GenericFlag{Name: "n", Value: count("10k", 1), Usage: "`N` images"},
+					&cli.GenericFlag{Name: "size", Value: count("32", 1), Usage: "`N` by N pixels, 8 to 1024"},
+					&cli.GenericFlag{Name: "seed", Value: count("0", 0), Usage: "begin all draws from seed `N`"},
+				},
+				Action: action(1, 1, makeAction),
+			},
+			{
+				Name: "preview", Usage: "draws a grid of random images, a class per column where there are at most 20", ArgsUsage: "SET",
+				UsageText: "  ict data preview shapes.pack --out preview.png",
+				Flags: []cli.Flag{
+					&cli.StringFlag{Name: "out", Value: "preview.png", Usage: "write the grid to `FILE`"},
+					&cli.StringFlag{Name: "grid", Usage: "`ROWSxCOLS`; without: 8 rows, 8 columns or one per class"},
+					&cli.GenericFlag{Name: "seed", Value: count("0", 0), Usage: "another `N`, other images"},
+				},
+				Action: action(1, 1, previewAction),
+			},
+			{
+				Name: "verify", Usage: "reads every image of a set and checks labels and checksums", ArgsUsage: "SET",
+				UsageText: "  ict data verify shapes.pack", Action: action(1, 1, verifyAction),
+			},
+			{
+				Name: "stats", Usage: "counts images per class, mean, deviation and duplicates", ArgsUsage: "SET",
+				UsageText: "  ict data stats shapes.pack", Action: action(1, 1, statsAction),
+			},
+		},
+	}
+}
+
+// wantOut is --out, which must be given.
+func wantOut(c *cli.Context, like string) (string, error) {
+	if out := c.String("out"); out != "" {
+		return out, nil
+	}
+	return "", usagef("where to? --out FILE, like --out %s", like)
+}
+
+// optional is a number whose flag may be left empty.
+func optional(c *cli.Context, flag string) int { return val[int](c, flag) }
+
+func importAction(c *cli.Context, u *ui) error {
+	src := c.Args().First()
+	out, err := wantOut(c, strings.TrimSuffix(filepath.Base(src), filepath.Ext(src))+".pack")
+	if err != nil {
+		return err
+	}
+	o := data.ImportOptions{
+		Size: optional(c, "size"), Crop: val[string](c, "crop"), Gray: c.Bool("gray"), Labels: val[string](c, "labels"), Workers: optional(c, "workers"),
+		BadImages: val[string](c, "bad-images"), MaxBad: val[float64](c, "max-bad"), Limit: optional(c, "limit"),
+	}
+	if o.Size == 0 && o.Crop != data.CropNone {
+		return usagef("--crop %s wants a --size", o.Crop)
+	}
+	u.say("importing %s into %s", src, out)
+	ctx, end := interruptible(u)
+	defer end()
+	progress, clear := u.bar("import")
+	r, err := data.Import(ctx, src, out, o, progress)
+	clear()
+	if err != nil {
+		return cause(ctx, err)
+	}
+	if len(r.Bad) > 0 {
+		u.warn("%s bad images were left out; %s.import.json lists them", comma(len(r.Bad)), out)
+	}
+	if r.Ignored > 0 {
+		u.say("%s files are no images and were left out", comma(r.Ignored))
+	}
+	return setMade(u, out)
+}
+
+// setMade prints what a set holds that has just been written.
+func setMade(u *ui, path string) error {
+	ds, err := data.Open(path, data.Options{})
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	h, w, ch := ds.Shape()
+	if u.json {
+		return u.printJSON(map[string]any{"path": path, "images": ds.Len(), "shape": []int{h, w, ch}, "classes": append([]string{}, ds.ClassNames()...)})
+	}
+	u.result("%s: %s", path, setText(ds))
+	return nil
+}
+
+// setText describes a set in a line.
+func setText(ds data.Dataset) string {
+	h, w, ch := ds.Shape()
+	s := fmt.Sprintf("%s images of %d×%d×%d", comma(ds.Len()), h, w, ch)
+	switch names := ds.ClassNames(); {
+	case len(names) == 0:
+		return s + ", no labels"
+	case len(names) > 12:
+		return fmt.Sprintf("%s, %d classes", s, len(names))
+	default:
+		return fmt.Sprintf("%s, %d classes: %s", s, len(names), strings.Join(names, " "))
+	}
+}
+
+func makeAction(c *cli.Context, u *ui) error {
+	if kind := c.Args().First(); kind != "shapes" {
+		return usagef("ict data make: unknown kind %s%s", kind, didYouMean(kind, []string{"shapes"}, ""))
+	}
+	out, err := wantOut(c, "shapes.pack")
+	if err != nil {
+		return err
+	}
+	n, size := val[int](c, "n"), val[int](c, "size")
+	if size < 8 || size > 1024 {
+		return usagef("--size: got %d, want 8 to 1024", size)
+	}
+	u.say("making %s images into %s", comma(n), out)
+	if err := data.MakeShapes(out, n, size, uint64(val[int](c, "seed"))); err != nil {
+		return err
+	}
+	return setMade(u, out)
+}
+
+func previewAction(c *cli.Context, u *ui) error {
+	ds, err := data.Open(c.Args().First(), data.Options{})
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	rows, cols := 8, 8
+	if n := ds.Classes(); n > 0 && n <= 20 {
+		cols = n
+	}
+	if g := c.String("grid"); g != "" {
+		if rows, cols, err = parseGrid(g); err != nil {
+			return usagef("--grid: %v", err)
+		}
+	}
+	img, err := data.Preview(ds, rows, cols, uint64(val[int](c, "seed")))
+	if err != nil {
+		return err
+	}
+	if err := writePNG(c.String("out"), img); err != nil {
+		return err
+	}
+	u.result("%s", c.String("out"))
+	return nil
+}
+
+// writePNG writes a picture; half of one never has the final name.
+func writePNG(path string, img image.Image) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(png.Encode(f, img), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+func verifyAction(c *cli.Context, u *ui) error {
+	path := c.Args().First()
+	ds, err := data.Open(path, data.Options{})
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	ctx, end := interruptible(u)
+	defer end()
+	progress, clear := u.bar("verify")
+	bad, err := data.Verify(ctx, ds, progress)
+	clear()
+	if err != nil {
+		return cause(ctx, err)
+	}
+	if u.json {
+		if err := u.printJSON(map[string]any{"path": path, "images": ds.Len(), "bad": append([]data.BadImage{}, bad...)}); err != nil {
+			return err
+		}
+	}
+	const shown = 20
+	for i, b := range bad {
+		if i == shown {
+			fmt.Fprintf(u.err, "and %s more\n", comma(len(bad)-shown))
+			break
+		}
+		fmt.Fprintln(u.err, b.Error)
+	}
+	if len(bad) > 0 {
+		return withCode(exitDamaged, fmt.Errorf("%s: %s of %s images are bad", path, comma(len(bad)), comma(ds.Len())))
+	}
+	if !u.json {
+		u.result("%s: %s; all whole", path, setText(ds))
+	}
+	return nil
+}
+
+func statsAction(c *cli.Context, u *ui) error {
+	path := c.Args().First()
+	ds, err := data.Open(path, data.Options{})
+	if err != nil {
+		return err
+	}
+	defer ds.Close()
+	ctx, end := interruptible(u)
+	defer end()
+	progress, clear := u.bar("stats")
+	s, err := data.Stats(ctx, ds, progress)
+	clear()
+	if err != nil {
+		return cause(ctx, err)
+	}
+	if u.json {
+		return u.printJSON(s)
+	}
+	u.result("%s: %s images of %d×%d×%d", path, comma(s.Images), s.Shape[0], s.Shape[1], s.Shape[2])
+	for i, k := range s.Classes {
+		u.result("  class %3d  %-20s %s", i, k.Name, comma(k.Images))
+	}
+	u.result("mean %s, deviation %s per channel, in bytes", decimals(s.Mean), decimals(s.Std))
+	u.result("%s duplicates", comma(s.Duplicates))
+	return nil
+}
+
+func decimals(v []float64) string {
+	s := make([]string, len(v))
+	for i, x := range v {
+		s[i] = fmt.Sprintf("%.2f", x)
+	}
+	return strings.Join(s, " ")
+}
+
+// freeText is the room on the disk under path.
+func freeText(path string) string {
+	n, err := checkpoint.FreeBytes(path)
+	if err != nil {
+		return "unknown"
+	}
+	return bytesText(n)
+}

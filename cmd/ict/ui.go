@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/term"
+)
+
+// ui is how a command speaks: results to out, everything else to err.
+type ui struct {
+	out     io.Writer
+	err     *screen
+	json    bool
+	quiet   bool
+	verbose bool
+
+	log      *zap.SugaredLogger // stderr and files
+	files    *zap.SugaredLogger // files alone: what stderr has in another form
+	sinks    []zapcore.Core
+	warnings []string
+	close    []func() error
+}
+
+// newUI reads the global flags.
+func newUI(c *cli.Context) (*ui, error) {
+	u := &ui{out: c.App.Writer, err: newScreen(c.App.ErrWriter), json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose")}
+	if u.quiet && u.verbose {
+		return nil, usagef("--quiet and --verbose exclude each other")
+	}
+	if path := c.String("log-file"); path != "" {
+		if err := u.logTo(path, jsonEncoder()); err != nil {
+			return nil, err
+		}
+	}
+	u.buildLog()
+	return u, nil
+}
+
+// encoderConfig names the keys of log entries.
+func encoderConfig() zapcore.EncoderConfig {
+	return zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "msg", LineEnding: "\n", ConsoleSeparator: "  ",
+		EncodeTime: zapcore.RFC3339TimeEncoder, EncodeLevel: zapcore.LowercaseLevelEncoder, EncodeDuration: zapcore.StringDurationEncoder,
+	}
+}
+
+func jsonEncoder() zapcore.Encoder { return zapcore.NewJSONEncoder(encoderConfig()) }
+
+func consoleEncoder(timeLayout string) zapcore.Encoder {
+	c := encoderConfig()
+	c.EncodeTime = zapcore.TimeEncoderOfLayout(timeLayout)
+	return zapcore.NewConsoleEncoder(c)
+}
+
+// logTo adds a file that the log is appended to.
+func (u *ui) logTo(path string, enc zapcore.Encoder) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	u.close = append(u.close, f.Close)
+	u.sinks = append(u.sinks, zapcore.NewCore(enc, zapcore.AddSync(f), zapcore.DebugLevel))
+	return nil
+}
+
+// buildLog joins the sinks; a message that comes over and over is thinned out.
+func (u *ui) buildLog() {
+	level := zapcore.InfoLevel
+	if u.verbose {
+		level = zapcore.DebugLevel
+	}
+	if u.quiet {
+		level = zapcore.WarnLevel
+	}
+	enc := jsonEncoder()
+	if u.err.tty {
+		enc = consoleEncoder("15:04:05")
+	}
+	files := zapcore.NewTee(u.sinks...)
+	u.files = zap.New(files).Sugar()
+	u.log = zap.New(zapcore.NewTee(files, zapcore.NewCore(enc, zapcore.AddSync(u.err), level))).Sugar()
+}
+
+// finish repeats the warnings and closes the log files.
+func (u *ui) finish() error {
+	u.err.clear()
+	if len(u.warnings) > 1 {
+		fmt.Fprintf(u.err, "%d warnings:\n", len(u.warnings))
+		for i, w := range u.warnings {
+			fmt.Fprintf(u.err, "  %d  %s\n", i+1, w)
+		}
+	}
+	var first error
+	for _, c := range u.close {
+		if err := c(); err != nil && first == nil {
+			first = err
+		}
+	}
+	u.close = nil
+	return first
+}
+
+// say writes a line to stderr, unless --quiet, and to the log files.
+func (u *ui) say(format string, a ...any) {
+	s := fmt.Sprintf(format, a...)
+	u.files.Info(strings.TrimSpace(s))
+	if !u.quiet {
+		fmt.Fprintln(u.err, s)
+	}
+}
+
+// warn writes a warning to stderr and the log files; the same text once.
+func (u *ui) warn(format string, a ...any) {
+	s := fmt.Sprintf(format, a...)
+	u.files.Warn(s)
+	for _, w := range u.warnings {
+		if w == s {
+			return
+		}
+	}
+	u.warnings = append(u.warnings, s)
+	fmt.Fprintln(u.err, u.err.paint(yellow, "warning: ")+s)
+}
+
+// result writes a line to stdout.
+func (u *ui) result(format string, a ...any) { fmt.Fprintf(u.out, format+"\n", a...) }
+
+// printJSON writes v to stdout.
+func (u *ui) printJSON(v any) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := u.out.Write(b.Bytes())
+	return err
+}
+
+// bar is the progress of something with a known end, for hooks like data.Import's; nil where nobody looks.
+func (u *ui) bar(what string) (progress func(done, total int), end func()) {
+	if !u.err.tty || u.quiet {
+		return nil, func() {}
+	}
+	var b *progressbar.ProgressBar
+	return func(done, total int) {
+			if b == nil {
+				b = progressbar.NewOptions(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(u.err.w),
+					progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100e6),
+					progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(20))
+			}
+			b.Set(done)
+		}, func() {
+			if b != nil {
+				b.Clear()
+			}
+		}
+}
+
+// screen is stderr with, on a terminal, one line of progress at the bottom.
+type screen struct {
+	w     io.Writer
+	tty   bool
+	color bool
+
+	mu   sync.Mutex
+	line string
+}
+
+func newScreen(w io.Writer) *screen {
+	s := &screen{w: w}
+	if f, ok := w.(*os.File); ok {
+		s.tty = term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	}
+	s.color = s.tty && os.Getenv("NO_COLOR") == ""
+	return s
+}
+
+const (
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	reset  = "\x1b[0m"
+	erase  = "\r\x1b[K"
+)
+
+func (s *screen) paint(color, text string) string {
+	if !s.color {
+		return text
+	}
+	return color + text + reset
+}
+
+// Write puts whole lines above the line of progress.
+func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line == "" {
+		return s.w.Write(p)
+	}
+	io.WriteString(s.w, erase)
+	n, err := s.w.Write(p)
+	io.WriteString(s.w, s.fitted())
+	return n, err
+}
+
+// progress shows a line in place of the last one; where that cannot be, it is a line like any other.
+func (s *screen) progress(line string) {
+	if !s.tty {
+		fmt.Fprintln(s, line)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.line = line
+	io.WriteString(s.w, erase+s.fitted())
+}
+
+// clear ends the progress; its last line stays.
+func (s *screen) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.line != "" {
+		s.line = ""
+		io.WriteString(s.w, "\n")
+	}
+}
+
+// fitted is the line cut to the terminal's width.
+func (s *screen) fitted() string {
+	f, ok := s.w.(*os.File)
+	if !ok {
+		return s.line
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width < 20 || utf8.RuneCountInString(s.line) < width {
+		return s.line
+	}
+	return string([]rune(s.line)[:width-1])
+}

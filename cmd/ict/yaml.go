@@ -1,0 +1,387 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"ict/train"
+)
+
+// The JSON of train.Config is the truth: its names are the keys, its types the values. YAML is walked against them, so that every key
+// that is unknown, given twice or of the wrong type is refused by line.
+
+// patch is one value for one key, as JSON, and where it comes from.
+type patch struct {
+	key    string
+	json   json.RawMessage
+	origin string
+}
+
+const maxConfig = 1 << 20 // bytes of a configuration file
+
+// readConfig reads a YAML configuration file.
+func readConfig(path string) ([]patch, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("%s: %s bytes, want at most %s", path, comma(info.Size()), comma(maxConfig))
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseConfig(path, b)
+}
+
+// parseConfig reads the YAML b of a file called name.
+func parseConfig(name string, b []byte) ([]patch, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil
+	}
+	w := walk{at: func(n *yaml.Node) string { return fmt.Sprintf("%s:%d", name, n.Line) }}
+	w.value(doc.Content[0], reflect.TypeFor[train.Config](), "")
+	return w.patches, w.err
+}
+
+// parseSet reads the value of --set key.path=value, which is YAML.
+func parseSet(s, flag string) ([]patch, error) {
+	key, text, ok := strings.Cut(s, "=")
+	if !ok {
+		return nil, fmt.Errorf("%s %s: want key=value, like train.batch=64", flag, s)
+	}
+	key = strings.TrimSpace(key)
+	t, known := reflect.TypeFor[train.Config](), true
+	path := ""
+	for part := range strings.SplitSeq(key, ".") {
+		f, found := fields(t)[part]
+		if isValue(t) || !found {
+			known = false
+			break
+		}
+		t, path = f, join(path, part)
+	}
+	if !known {
+		return nil, fmt.Errorf("%s: unknown key %s%s", flag, key, suggestKey(path, strings.TrimPrefix(key[len(path):], ".")))
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		return nil, fmt.Errorf("%s %s: %s", flag, key, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	if len(doc.Content) == 0 {
+		return nil, fmt.Errorf("%s %s: no value; want %s=%s", flag, key, key, want(t))
+	}
+	w := walk{at: func(*yaml.Node) string { return flag }}
+	w.value(doc.Content[0], t, key)
+	return w.patches, w.err
+}
+
+// walk turns YAML nodes into patches and stops at the first error.
+type walk struct {
+	at      func(*yaml.Node) string // where a node stands
+	patches []patch
+	err     error
+}
+
+func (w *walk) fail(n *yaml.Node, format string, a ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf("%s: %s", w.at(n), fmt.Sprintf(format, a...))
+	}
+}
+
+func (w *walk) value(n *yaml.Node, t reflect.Type, key string) {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" {
+		w.fail(n, "%s: anchors and aliases are not read", key)
+		return
+	}
+	if isValue(t) {
+		b, err := toJSON(n, t)
+		if err != nil {
+			w.fail(n, "%s: %v", key, err)
+			return
+		}
+		w.patches = append(w.patches, patch{key, b, w.at(n)})
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		w.fail(n, "%sgot %s, want keys: %s", strings.TrimPrefix(key+": ", ": "), got(n), strings.Join(fieldNames(t), " "))
+		return
+	}
+	known, seen := fields(t), map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k := n.Content[i]
+		name := k.Value
+		switch f, ok := known[name]; {
+		case k.Kind != yaml.ScalarNode || !ok:
+			w.fail(k, "unknown key %s%s", join(key, name), suggestKey(key, name))
+		case seen[name] > 0:
+			w.fail(k, "%s is given twice, first in line %d", join(key, name), seen[name])
+		default:
+			seen[name] = k.Line
+			w.value(n.Content[i+1], f, join(key, name))
+		}
+		if w.err != nil {
+			return
+		}
+	}
+}
+
+// toJSON is the JSON of a node for type t, checked by decoding it.
+func toJSON(n *yaml.Node, t reflect.Type) (json.RawMessage, error) {
+	b, err := encodeNode(n, t)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, reflect.New(t).Interface()); err != nil {
+		return nil, fmt.Errorf("got %s, want %s", got(n), want(t))
+	}
+	return b, nil
+}
+
+func encodeNode(n *yaml.Node, t reflect.Type) ([]byte, error) {
+	bad := fmt.Errorf("got %s, want %s", got(n), want(t))
+	if t.Kind() == reflect.Slice {
+		return encodeList(n, t, bad)
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		return nil, bad
+	}
+	switch {
+	case t == reflect.TypeFor[train.Interval]():
+		if c, err := parseCount(n.Value); err == nil {
+			return []byte(strconv.Itoa(c)), nil
+		}
+		return json.Marshal(n.Value)
+	case (t == reflect.TypeFor[train.Auto]() || t == reflect.TypeFor[train.AutoF]()) && n.Value == "auto":
+		return []byte(`"auto"`), nil
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		if n.Tag == "!!bool" {
+			return []byte(strings.ToLower(n.Value)), nil
+		}
+	case reflect.Int:
+		if c, err := parseCount(n.Value); err == nil {
+			return []byte(strconv.Itoa(c)), nil
+		}
+	case reflect.Uint64:
+		if c, err := strconv.ParseUint(n.Value, 10, 64); err == nil {
+			return []byte(strconv.FormatUint(c, 10)), nil
+		}
+	case reflect.Float64:
+		if f, err := strconv.ParseFloat(n.Value, 64); err == nil {
+			return json.Marshal(f) // infinities and NaN fail
+		}
+	case reflect.String:
+		if utf8.ValidString(n.Value) {
+			return json.Marshal(n.Value)
+		}
+	}
+	return nil, bad
+}
+
+// encodeList takes a sequence, or a scalar with commas.
+func encodeList(n *yaml.Node, t reflect.Type, bad error) ([]byte, error) {
+	items := n.Content
+	switch {
+	case n.Kind == yaml.ScalarNode && n.Tag != "!!null":
+		items = nil
+		for part := range strings.SplitSeq(n.Value, ",") {
+			items = append(items, &yaml.Node{Kind: yaml.ScalarNode, Value: strings.TrimSpace(part)})
+		}
+	case n.Kind != yaml.SequenceNode:
+		return nil, bad
+	}
+	parts := make([][]byte, len(items))
+	for i, item := range items {
+		var err error
+		if item.Kind != yaml.ScalarNode {
+			return nil, bad
+		}
+		if parts[i], err = encodeNode(item, t.Elem()); err != nil {
+			return nil, bad
+		}
+	}
+	return []byte("[" + string(bytes.Join(parts, []byte(","))) + "]"), nil
+}
+
+// isValue reports whether a type is a value, not a group of keys.
+func isValue(t reflect.Type) bool {
+	return t.Kind() != reflect.Struct || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+// fields are the keys of a group and their types.
+func fields(t reflect.Type) map[string]reflect.Type {
+	m := map[string]reflect.Type{}
+	if t.Kind() == reflect.Struct {
+		for i := range t.NumField() {
+			m[fieldName(t.Field(i))] = t.Field(i).Type
+		}
+	}
+	return m
+}
+
+func fieldNames(t reflect.Type) []string {
+	var s []string
+	for i := range t.NumField() {
+		s = append(s, fieldName(t.Field(i)))
+	}
+	return s
+}
+
+func fieldName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// keys are all keys of values, in order.
+func keys() []string {
+	var list []string
+	var add func(t reflect.Type, prefix string)
+	add = func(t reflect.Type, prefix string) {
+		for i := range t.NumField() {
+			key := join(prefix, fieldName(t.Field(i)))
+			if f := t.Field(i).Type; isValue(f) {
+				list = append(list, key)
+			} else {
+				add(f, key)
+			}
+		}
+	}
+	add(reflect.TypeFor[train.Config](), "")
+	return list
+}
+
+func join(prefix, name string) string {
+	if prefix == "" {
+		return name
+	}
+	return prefix + "." + name
+}
+
+// suggestKey looks for a key like name: in the same group, then with the same last word anywhere.
+func suggestKey(group, name string) string {
+	var here, groups []string
+	for _, k := range keys() {
+		rest, in := strings.CutPrefix(k, join(group, ""))
+		if group == "" {
+			rest, in = k, true
+		}
+		first, _, deeper := strings.Cut(rest, ".")
+		switch {
+		case in && !deeper:
+			here = append(here, rest)
+		case in:
+			groups = append(groups, first)
+		}
+	}
+	for _, k := range keys() { // the right key in the wrong group
+		if strings.HasSuffix("."+k, "."+name) {
+			return "; did you mean " + k + "?"
+		}
+	}
+	if n := nearest(name, append(here, groups...)); n != "" {
+		return "; did you mean " + join(group, n) + "?"
+	}
+	if n := nearest(name, keys()); n != "" {
+		return "; did you mean " + n + "?"
+	}
+	return ""
+}
+
+// got describes a node in a message.
+func got(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	if n.Tag == "!!null" {
+		return "nothing"
+	}
+	return strconv.Quote(n.Value)
+}
+
+// want describes a type in a message.
+func want(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[train.Interval]():
+		return "steps or a duration like 30m"
+	case reflect.TypeFor[train.Auto]():
+		return "a positive whole number or auto"
+	case reflect.TypeFor[train.AutoF]():
+		return "a positive number or auto"
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Uint64:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.String:
+		return "text"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Int {
+			return "whole numbers like [1, 2]"
+		}
+		return "numbers like [0.99, 0.999]"
+	}
+	return "keys: " + strings.Join(fieldNames(t), " ")
+}
+
+// configYAML is a configuration as a file, in the order of its fields; comments, where given, stand behind the keys they are for.
+func configYAML(c train.Config, comments map[string]string) ([]byte, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, err
+	}
+	plain(doc.Content[0], "", comments)
+	var out bytes.Buffer
+	e := yaml.NewEncoder(&out)
+	e.SetIndent(2)
+	if err := e.Encode(&doc); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), e.Close()
+}
+
+// plain takes JSON's style from a node: groups become blocks, lists of numbers stay on a line, quotes go.
+func plain(n *yaml.Node, key string, comments map[string]string) {
+	n.Style = 0
+	if n.Kind == yaml.SequenceNode {
+		n.Style = yaml.FlowStyle
+	}
+	for i, c := range n.Content {
+		if n.Kind != yaml.MappingNode {
+			plain(c, key, comments)
+			continue
+		}
+		c.Style = 0
+		if i%2 == 1 {
+			k := join(key, n.Content[i-1].Value)
+			plain(c, k, comments)
+			if text, ok := comments[k]; ok && c.Kind != yaml.MappingNode {
+				c.LineComment = "# " + text
+			}
+		}
+	}
+}
