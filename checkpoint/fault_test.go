@@ -277,7 +277,7 @@ func TestStateKilled(t *testing.T) {
 	if testing.Short() {
 		lives = 5
 	}
-	for range lives {
+	for life := range lives {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "ICT_TEST_WRITER="+dir)
 		out, err := cmd.StdoutPipe()
@@ -287,11 +287,14 @@ func TestStateKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		reported := newest
+		// Half of them die some time after their start, half after they have reported a state.
+		from, reported := []string{"start", "step"}[life%2], newest
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if lines.Text() == "start" {
-				time.AfterFunc(time.Duration(rand.IntN(60))*time.Millisecond, func() { cmd.Process.Kill() })
-			} else if _, err := fmt.Sscanf(lines.Text(), "step %d", &reported); err != nil {
+			if strings.HasPrefix(lines.Text(), from) {
+				from = "done"
+				time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, func() { cmd.Process.Kill() })
+			}
+			if _, err := fmt.Sscanf(lines.Text(), "step %d", &reported); err != nil && lines.Text() != "start" {
 				t.Error(lines.Text())
 			}
 		}
@@ -316,7 +319,7 @@ func TestStateKilled(t *testing.T) {
 			wantLatest(t, dir, newest, 0)
 		}
 	}
-	if newest < 2 {
+	if newest < lives/2 {
 		t.Errorf("only %d states were written in %d lives", newest, lives)
 	}
 	if _, err := Prune(dir, 2, Owned(dir, "run-1")); err != nil {

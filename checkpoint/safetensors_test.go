@@ -235,6 +235,7 @@ var hostile = []struct {
 	{"unknown dtype", `{"a":{"dtype":"F8","shape":[1],"data_offsets":[0,1]}}`, 1},
 	{"overflows", `{"a":{"dtype":"F64","shape":[4294967296,4294967296],"data_offsets":[0,0]}}`, 0},
 	{"overflows", `{"a":{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}}`, 0},
+	{"overflows", `{"a":{"dtype":"U8","shape":[4611686018427387904,2],"data_offsets":[0,0]}}`, 0},
 	{"wants 4 bytes", `{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,2]}}`, 2},
 	{"wants 1 bytes", `{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,0]}}`, 0},
 	{"data begin at 1", `{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}`, 2},

@@ -222,23 +222,24 @@ func laneSum(lane *[attentionLanes]float32) float32 {
 	return lane[0]
 }
 
-// attentionSoftmaxGo writes the softmax of rows of n in place, and of each row its maximum m and Σ exp(s − m).
+// attentionSoftmaxGo writes the softmax of rows of n in place, and of each row its maximum m and Σ exp(s − m). A row with
+// an element that is not finite becomes NaN.
 func attentionSoftmaxGo(s, max, sum []float32, n int) {
 	for r := range max {
 		row := s[r*n : (r+1)*n]
 		m := row[0]
-		for _, v := range row {
+		var odd, lane [attentionLanes]float32
+		for i, v := range row {
 			if v > m {
 				m = v
 			}
+			odd[i%attentionLanes] += v - v
 		}
-		var lane [attentionLanes]float32
 		for i, v := range row {
-			d := m - v
-			row[i] = expMinus(d)
-			lane[i%attentionLanes] += row[i] + (d - d)
+			row[i] = expMinus(m - v)
+			lane[i%attentionLanes] += row[i]
 		}
-		max[r], sum[r] = m, laneSum(&lane)
+		max[r], sum[r] = m, laneSum(&lane)+laneSum(&odd)
 		k := 1 / sum[r]
 		for i := range row {
 			row[i] *= k

@@ -162,7 +162,7 @@ func (ep *epilogue) begin(y []float32, beta, scale float32, g *conv, n, first in
 func (d *Device) correlateTaps(g conv, x0, x1, f []float32, scale float32, ep epilogue, outs ...convOutput) {
 	taps, image := g.r*g.s, g.h*g.w
 	d.each(g.n, func(worker, n int) {
-		work := d.work(worker, image*g.k*taps+g.k)
+		work := d.work(worker, image*g.k*taps)
 		for _, o := range outs {
 			y := o.y[n*g.p*g.q*o.k : (n+1)*g.p*g.q*o.k]
 			beta := ep.begin(y, o.beta, scale, &g, n, n*g.p*g.q, work)
@@ -176,8 +176,8 @@ func (d *Device) correlateTaps(g conv, x0, x1, f []float32, scale float32, ep ep
 	})
 }
 
-// wgrad is wgradExact by BLAS. The products are fixed by the layer's shape; how many of them one worker takes is not, for
-// it changes nothing but the time.
+// wgrad is wgradExact by BLAS. The products are fixed by the layer's shape; how many of them make one unit of work is not,
+// for it changes nothing but the time: few slices are cut finer, at the price of copying pixels more often.
 func (d *Device) wgrad(g conv, sums, x0, x1, dy []float32, scale float32) {
 	mode := g.mode()
 	if mode == convTaps {
@@ -185,10 +185,10 @@ func (d *Device) wgrad(g conv, sums, x0, x1, dy []float32, scale float32) {
 		return
 	}
 	filter := g.r * g.s * g.c
-	panels, rows := mode.panels(&g)
+	_, rows := mode.panels(&g)
 	size := mode.copyFloats(&g, rows)
-	slices, parts, blocks := d.slices(g.n), mode.factors(&g), (g.k+wgradRows-1)/wgradRows
-	product := func(slice, part, block int, worker int) {
+	// products adds up one slice: filters [k0, k1), the factor called only or all.
+	products := func(worker, slice, k0, k1, only int) {
 		sum := sums[slice*g.k*filter:]
 		col := d.work(worker, size)
 		var beta float32
@@ -196,27 +196,25 @@ func (d *Device) wgrad(g conv, sums, x0, x1, dy []float32, scale float32) {
 			for p0 := 0; p0 < g.p; p0 += rows {
 				p1 := min(p0+rows, g.p)
 				first, pixels := (n*g.p+p0)*g.q, (p1-p0)*g.q
-				for _, a := range mode.build(make([]factor, 0, 8), &g, x0, x1, n, p0, p1, part, col) {
-					for b := range blocks {
-						if block >= 0 && b != block {
-							continue
-						}
-						k := b * wgradRows
-						d.blas.gemm(true, false, min(wgradRows, g.k-k), a.l, pixels, scale, dy[first*g.k+k:], g.k, a.col, a.row, beta, sum[k*filter+a.at:], filter)
+				for _, a := range mode.build(make([]factor, 0, 8), &g, x0, x1, n, p0, p1, only, col) {
+					for k := k0; k < k1; k += wgradRows {
+						d.blas.gemm(true, false, min(wgradRows, k1-k), a.l, pixels, scale, dy[first*g.k+k:], g.k, a.col, a.row, beta, sum[k*filter+a.at:], filter)
 					}
 				}
 				beta = 1
 			}
 		}
 	}
+	slices := d.slices(g.n)
 	if slices >= 2*d.threads {
-		d.each(slices, func(worker, slice int) { product(slice, -1, -1, worker) })
+		d.each(slices, func(worker, slice int) { products(worker, slice, 0, g.k, -1) })
 		return
 	}
+	parts, blocks := mode.factors(&g), (g.k+wgradRows-1)/wgradRows
 	d.each(slices*parts*blocks, func(worker, unit int) {
-		product(unit/(parts*blocks), unit/blocks%parts, unit%blocks, worker)
+		k := unit / parts % blocks * wgradRows
+		products(worker, unit/(parts*blocks), k, min(k+wgradRows, g.k), unit%parts)
 	})
-	_ = panels
 }
 
 // wgradTaps is wgrad where outputs are few: the slopes are moved instead of the input.

@@ -37,7 +37,7 @@ func convBeginGo(y, v, residual []float32) {
 }
 
 // convGatherGo writes y = beta·y + alpha·Σ t over the taps of each output pixel of one image; t holds (K,R,S) products for
-// each input pixel, K the channels of y. beta 0 never reads y.
+// each input pixel, K the channels of y. beta 0 never reads y. The step is 1.
 func convGatherGo(y []float32, g *conv, k int, t []float32, alpha, beta float32) {
 	for i := range y {
 		at, j := i/k, i%k

@@ -4,29 +4,29 @@
  *
  * Sums go over pixels, channel by channel: eight pixels pairwise in float, these sums in double. Where a pixel is
  * shorter than WIDE, several are taken as one long one, so that the inner loop is long enough to vectorise. */
-enum { WIDE = 256 };
+enum { WIDE = VEC_RUN };
 
-static inline size_t together(size_t hw, size_t c) {
+VEC_INLINE size_t together(size_t hw, size_t c) {
 	size_t r = c < WIDE ? WIDE / c : 1;
 	return r < hw ? r : hw;
 }
 
-static inline void repeat(float *restrict dst, const float *restrict src, size_t c, size_t r) {
+VEC_INLINE void repeat(float *restrict dst, const float *restrict src, size_t c, size_t r) {
 	for (size_t k = 0; k < r; k++)
 		for (size_t i = 0; i < c; i++) dst[k * c + i] = src[i];
 }
 
 /* Adds the r·c sums of wide rows to those of c channels. */
-static inline void fold(double *restrict sum, const double *restrict wide, size_t c, size_t r) {
+VEC_INLINE void fold(double *restrict sum, const double *restrict wide, size_t c, size_t r) {
 	for (size_t k = 0; k < r; k++)
 		for (size_t i = 0; i < c; i++) sum[i] += wide[k * c + i];
 }
 
-static inline float eight(float a, float b, float c, float d, float e, float f, float g, float h) {
+VEC_INLINE float eight(float a, float b, float c, float d, float e, float f, float g, float h) {
 	return ((a + b) + (c + d)) + ((e + f) + (g + h));
 }
 
-static inline void sum_rows(double *restrict sum, const float *restrict x, size_t rows, size_t c) {
+VEC_INLINE void sum_rows(double *restrict sum, const float *restrict x, size_t rows, size_t c) {
 	size_t p = 0;
 	for (; p + 8 <= rows; p += 8, x += 8 * c)
 		for (size_t i = 0; i < c; i++) {
@@ -37,7 +37,7 @@ static inline void sum_rows(double *restrict sum, const float *restrict x, size_
 		for (size_t i = 0; i < c; i++) sum[i] += (double)x[i];
 }
 
-static inline void zero(double *s, size_t n) {
+VEC_INLINE void zero(double *s, size_t n) {
 	for (size_t i = 0; i < n; i++) s[i] = 0;
 }
 
@@ -56,7 +56,7 @@ VEC_CLONES void groupnorm_sum(double *restrict sum, const float *restrict x, siz
 	sum_rows(sum, x, rows, c);
 }
 
-static inline void moment_rows(double *restrict s1, double *restrict s2, const float *restrict x, const float *restrict m,
+VEC_INLINE void moment_rows(double *restrict s1, double *restrict s2, const float *restrict x, const float *restrict m,
                                size_t rows, size_t c) {
 	size_t p = 0;
 	for (; p + 8 <= rows; p += 8, x += 8 * c)
@@ -96,14 +96,13 @@ VEC_CLONES void groupnorm_moments(double *restrict s1, double *restrict s2, cons
 	moment_rows(s1, s2, x, m, rows, c);
 }
 
-static inline void apply_rows(float *restrict y, size_t cy, const float *restrict x, const float *restrict m,
+VEC_INLINE void apply_rows(float *restrict y, size_t cy, const float *restrict x, const float *restrict m,
                               const float *restrict a, const float *restrict b, size_t rows, size_t c, int silu) {
-	if (silu)
-		for (size_t p = 0; p < rows; p++, x += c, y += cy)
-			for (size_t i = 0; i < c; i++) y[i] = vec_silu((x[i] - m[i]) * a[i] + b[i]);
-	else
-		for (size_t p = 0; p < rows; p++, x += c, y += cy)
-			for (size_t i = 0; i < c; i++) y[i] = (x[i] - m[i]) * a[i] + b[i];
+	for (size_t p = 0; p < rows; p++, x += c, y += cy) {
+		for (size_t i = 0; i < c; i++) y[i] = (x[i] - m[i]) * a[i] + b[i];
+		if (silu)
+			for (size_t i = 0; i < c; i++) y[i] = vec_silu(y[i]);
+	}
 }
 
 /* y = act( (x − m)·a + b ) */
@@ -123,21 +122,28 @@ VEC_CLONES void groupnorm_apply(float *restrict y, size_t cy, const float *restr
 	apply_rows(y, cy, x, m, a, b, rows, c, silu);
 }
 
+/* One row of du = dy·act′(u). du may be dy. */
+VEC_INLINE void slope_row(float *du, const float *dy, const float *restrict x, const float *restrict m,
+                             const float *restrict a, const float *restrict b, size_t c) {
+	float u[WIDE], s[WIDE];
+	for (size_t at = 0; at < c; at += WIDE) {
+		size_t run = c - at < WIDE ? c - at : WIDE;
+		for (size_t i = 0; i < run; i++) u[i] = (x[at + i] - m[at + i]) * a[at + i] + b[at + i];
+		for (size_t i = 0; i < run; i++) s[i] = vec_sigmoid(u[i]);
+#pragma GCC ivdep
+		for (size_t i = 0; i < run; i++) du[at + i] = dy[at + i] * vec_silu_slope(u[i], s[i]);
+	}
+}
+
 /* At most eight rows: du = dy·act′(u), s1 += Σ du, s2 += Σ du·(x − m). du may be dy. */
-static inline void slope_rows(float *du, size_t cy, double *restrict s1, double *restrict s2, const float *dy,
+VEC_INLINE void slope_rows(float *du, size_t cy, double *restrict s1, double *restrict s2, const float *dy,
                               const float *restrict x, const float *restrict m, const float *restrict a,
                               const float *restrict b, size_t rows, size_t c, int silu) {
-	for (size_t p = 0; p < rows; p++) {
-		float *t = du + p * cy;
-		const float *g = dy + p * cy, *v = x + p * c;
-		if (silu) {
-#pragma GCC ivdep
-			for (size_t i = 0; i < c; i++) t[i] = g[i] * vec_silu_slope((v[i] - m[i]) * a[i] + b[i]);
-		} else {
-#pragma GCC ivdep
-			for (size_t i = 0; i < c; i++) t[i] = g[i];
-		}
-	}
+	for (size_t p = 0; p < rows; p++)
+		if (silu)
+			slope_row(du + p * cy, dy + p * cy, x + p * c, m, a, b, c);
+		else if (du != dy)
+			for (size_t i = 0; i < c; i++) du[p * cy + i] = dy[p * cy + i];
 	if (rows == 8) {
 		for (size_t i = 0; i < c; i++) {
 			const float *t = du + i, *v = x + i;
@@ -157,7 +163,7 @@ static inline void slope_rows(float *du, size_t cy, double *restrict s1, double 
 		}
 }
 
-static inline void slope_blocks(float *du, size_t cy, double *restrict s1, double *restrict s2, const float *dy,
+VEC_INLINE void slope_blocks(float *du, size_t cy, double *restrict s1, double *restrict s2, const float *dy,
                                 const float *restrict x, const float *restrict m, const float *restrict a,
                                 const float *restrict b, size_t rows, size_t c, int silu) {
 	for (size_t p = 0; p < rows; p += 8) {
@@ -193,7 +199,7 @@ VEC_CLONES void groupnorm_slopes(float *du, size_t cy, double *restrict s1, doub
 	slope_blocks(du, cy, s1, s2, dy, x, m, a, b, rows, c, silu);
 }
 
-static inline void dx_rows(float *restrict dx, const float *restrict du, size_t cy, const float *restrict x,
+VEC_INLINE void dx_rows(float *restrict dx, const float *restrict du, size_t cy, const float *restrict x,
                            const float *restrict m, const float *restrict k1, const float *restrict k2,
                            const float *restrict k3, size_t rows, size_t c, float beta) {
 	if (beta == 0)
@@ -228,9 +234,9 @@ VEC_CLONES void groupnorm_dx(float *restrict dx, const float *restrict du, size_
 /* y[e] = x[e]·scale where word e of the stream is at least the threshold, else 0. y may be x. */
 VEC_CLONES void groupnorm_dropout(float *y, const float *x, size_t n, uint32_t k0, uint32_t k1, uint32_t c1, uint32_t c2,
                                   uint32_t c3, uint32_t threshold, float scale) {
-	uint32_t words[256];
-	for (size_t e = 0; e < n; e += 256) {
-		size_t run = n - e < 256 ? n - e : 256;
+	uint32_t words[VEC_RUN];
+	for (size_t e = 0; e < n; e += VEC_RUN) {
+		size_t run = n - e < VEC_RUN ? n - e : VEC_RUN;
 		vec_philox(words, (run + 3) / 4, k0, k1, (uint32_t)(e / 4), c1, c2, c3);
 #pragma GCC ivdep
 		for (size_t i = 0; i < run; i++) {

@@ -23,13 +23,6 @@ func linearShapes(op string, y, x, w tensor.Shape, p tensor.Linear) (n, c, k int
 	return x[0], x[1], w[0]
 }
 
-// eachSlice calls f for the runs of images that are slices.
-func (d *Device) eachSlice(n int, f func(slice, from, to int)) {
-	for i := range d.slices(n) {
-		f(i, i*d.slice, min((i+1)*d.slice, n))
-	}
-}
-
 // LinearFprop is defined in tensor/linear.go.
 func (d *Device) LinearFprop(y, x, w, b tensor.Tensor, p tensor.Linear) {
 	n, c, k := linearShapes("linear_fprop", y.Shape, x.Shape, w.Shape, p)
@@ -45,17 +38,18 @@ func (d *Device) LinearFprop(y, x, w, b tensor.Tensor, p tensor.Linear) {
 	if p.SiLU {
 		in = d.activated(d.work(0, n*c), in)
 	}
-	d.ranges(k, linearOut, func(_, from, to int) {
-		d.eachSlice(n, func(_, first, last int) {
-			var beta float32
-			if bias != nil {
-				beta = 1
-				for i := first; i < last; i++ {
-					copy(out[i*k+from:i*k+to], bias[from:to])
-				}
+	slices := d.slices(n)
+	d.each((k+linearOut-1)/linearOut*slices, func(_, unit int) { // one block after another, so that its weights stay near
+		from, first := unit/slices*linearOut, unit%slices*d.slice
+		to, last := min(from+linearOut, k), min(first+d.slice, n)
+		var beta float32
+		if bias != nil {
+			beta = 1
+			for i := first; i < last; i++ {
+				copy(out[i*k+from:i*k+to], bias[from:to])
 			}
-			d.blas.gemm(false, true, last-first, to-from, c, 1, in[first*c:], c, weights[from*c:], c, beta, out[first*k+from:], k)
-		})
+		}
+		d.blas.gemm(false, true, last-first, to-from, c, 1, in[first*c:], c, weights[from*c:], c, beta, out[first*k+from:], k)
 	})
 	d.store(y, out)
 }
@@ -112,7 +106,10 @@ func (d *Device) LinearWgradScratch(w, dy tensor.Shape) int { return 4 * dy[0] *
 
 // LinearWgrad is defined in tensor/linear.go.
 func (d *Device) LinearWgrad(dw, db tensor.Acc, x, dy tensor.Tensor, p tensor.Linear, ws tensor.Tensor) {
-	w := tensor.Shape{dy.Shape.Last(), x.Shape.Last()}
+	var w tensor.Shape
+	if len(dy.Shape) == 2 && len(x.Shape) == 2 {
+		w = tensor.Shape{dy.Shape[1], x.Shape[1]}
+	}
 	n, c, k := linearShapes("linear_wgrad", dy.Shape, x.Shape, w, p)
 	in, slope := d.in(x), d.in(dy)
 	var weights, bias []float32
@@ -179,14 +176,14 @@ func (d *Device) foldScratch(n, size int) int {
 func (d *Device) foldSlices(n, size int, ws []float32, part func(first, last int, sum []float32)) []float32 {
 	at := func(i int) []float32 { return ws[i*size : (i+1)*size] }
 	depth := 0 // sums at ws[0:depth·size], each of a power of two of slices, the latest on top
-	d.eachSlice(n, func(slice, first, last int) {
-		part(first, last, at(depth))
+	for slice := range d.slices(n) {
+		part(slice*d.slice, min((slice+1)*d.slice, n), at(depth))
 		depth++
 		for done := slice + 1; done%2 == 0; done /= 2 {
 			add(at(depth-2), at(depth-1))
 			depth--
 		}
-	})
+	}
 	for ; depth > 1; depth-- {
 		add(at(depth-2), at(depth-1))
 	}
@@ -194,13 +191,14 @@ func (d *Device) foldSlices(n, size int, ws []float32, part func(first, last int
 }
 
 func linearExact(y, x, w, b []float32, act bool) {
+	a := activationsExact(x, act)
 	for k := range y {
 		var s float64
 		if b != nil {
 			s = float64(b[k])
 		}
-		for c, v := range x {
-			s += activation(v, act) * float64(w[k*len(x)+c])
+		for c, v := range a {
+			s += v * float64(w[k*len(a)+c])
 		}
 		y[k] = float32(s)
 	}
@@ -222,19 +220,24 @@ func linearDgradExact(dx []float32, beta float32, dy, x, w []float32) {
 
 // linearWgradExact writes dw = Σ dy·act(x)ᵀ over the images of x; dy has rows k apart, of which dw has the first.
 func linearWgradExact(dw, dy []float32, k int, x []float32, c int, act bool) {
+	a := activationsExact(x, act)
 	for i := range dw {
 		var s float64
-		for image := range len(x) / c {
-			s += float64(dy[image*k+i/c]) * activation(x[image*c+i%c], act)
+		for image := range len(a) / c {
+			s += float64(dy[image*k+i/c]) * a[image*c+i%c]
 		}
 		dw[i] = float32(s)
 	}
 }
 
-// activation is v, or SiLU(v).
-func activation(v float32, act bool) float64 {
-	if act {
-		return float64(v) / (1 + math.Exp(-float64(v)))
+// activationsExact is x or SiLU(x).
+func activationsExact(x []float32, act bool) []float64 {
+	a := make([]float64, len(x))
+	for i, v := range x {
+		a[i] = float64(v)
+		if act {
+			a[i] /= 1 + math.Exp(-a[i])
+		}
 	}
-	return float64(v)
+	return a
 }

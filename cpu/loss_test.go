@@ -18,7 +18,7 @@ func ones(n int) optest.Host {
 	return optest.Zeros(n).Map(func(float32) float32 { return 1 })
 }
 
-func close9(got, want, relative, absolute float64) bool {
+func within(got, want, relative, absolute float64) bool {
 	return math.Abs(got-want) <= relative*math.Abs(want)+absolute
 }
 
@@ -41,7 +41,7 @@ func TestPseudoHuberGolden(t *testing.T) {
 		} {
 			y := optest.Zeros(1, 3072)
 			y.V[17], y.V[3000] = float32(math.Sqrt(v.s)*0.6), float32(math.Sqrt(v.s)*0.8)
-			if loss, _ := pseudoHuber(t, d, y, optest.Zeros(1, 3072), ones(1), c); !close9(float64(loss.V[0]), v.want, 2e-6, 0) {
+			if loss, _ := pseudoHuber(t, d, y, optest.Zeros(1, 3072), ones(1), c); !within(float64(loss.V[0]), v.want, 2e-6, 0) {
 				t.Errorf("pseudo-Huber of s = %v: got %v, want %v", v.s, loss.V[0], v.want)
 			}
 		}
@@ -131,17 +131,17 @@ func TestPairLossGolden(t *testing.T) {
 			}
 			da, db := optest.Dot(grad, input), noise*sum
 			for q := range 3 {
-				if !close9(float64(student.V[q]), v.student[q], 2e-6, 0) || !close9(float64(teacher.V[q]), v.teacher[q], 2e-6, 0) {
+				if !within(float64(student.V[q]), v.student[q], 2e-6, 0) || !within(float64(teacher.V[q]), v.teacher[q], 2e-6, 0) {
 					t.Errorf("%s: element %d of student, teacher got %v, %v, want %v, %v", v.name, q, student.V[q], teacher.V[q], v.student[q], v.teacher[q])
 				}
-				if !close9(float64(grad.V[q]), v.dF[q], 0, 1e-5) {
+				if !within(float64(grad.V[q]), v.dF[q], 0, 1e-5) {
 					t.Errorf("%s: dL/dF[%d] got %v, want %v", v.name, q, grad.V[q], v.dF[q])
 				}
 			}
-			if !close9(s, v.s, 5e-6, 0) || !close9(float64(loss.V[0]), v.loss, 5e-6, 0) {
+			if !within(s, v.s, 5e-6, 0) || !within(float64(loss.V[0]), v.loss, 5e-6, 0) {
 				t.Errorf("%s: s, L got %v, %v, want %v, %v", v.name, s, loss.V[0], v.s, v.loss)
 			}
-			if !close9(da, v.da, 0, 1e-5) || !close9(db, v.db, 0, 1e-5) {
+			if !within(da, v.da, 0, 1e-5) || !within(db, v.db, 0, 1e-5) {
 				t.Errorf("%s: dL/da, dL/db got %v, %v, want %v, %v", v.name, da, db, v.da, v.db)
 			}
 			if k < 2 {
@@ -152,7 +152,7 @@ func TestPairLossGolden(t *testing.T) {
 			student, _ = image.pass(t, d, sigma, 0, 0)
 			teacher, _ = image.pass(t, d, r, 0, 0)
 			loss, _ = pseudoHuber(t, d, student, teacher, weight, c)
-			if want := [3]float64{1.54702308, 2.36369643, 0}[k]; k < 2 && !close9(float64(loss.V[0]), want, 5e-6, 0) {
+			if want := [3]float64{1.54702308, 2.36369643, 0}[k]; k < 2 && !within(float64(loss.V[0]), want, 5e-6, 0) {
 				t.Errorf("%s with F = 0: L got %v, want %v", v.name, loss.V[0], want)
 			}
 
@@ -163,7 +163,7 @@ func TestPairLossGolden(t *testing.T) {
 				t.Errorf("%s: gradient of equal outputs %v", v.name, dy.V)
 			}
 		}
-		if !close9(batchLoss, 2.17789355, 5e-6, 0) || !close9(batchA, .424471777, 0, 1e-5) || !close9(batchB, .305925387, 0, 1e-5) {
+		if !within(batchLoss, 2.17789355, 5e-6, 0) || !within(batchA, .424471777, 0, 1e-5) || !within(batchB, .305925387, 0, 1e-5) {
 			t.Errorf("batch of two: L, dL/da, dL/db got %v, %v, %v", batchLoss, batchA, batchB)
 		}
 	}
@@ -203,7 +203,7 @@ func TestL2Golden(t *testing.T) {
 			for q, v := range image.x {
 				x.V[q] = float32(v)
 			}
-			if w := (c.sigma*c.sigma + .25) / (c.sigma * c.sigma * .25); !close9(w, c.weight, 1e-12, 0) {
+			if w := (c.sigma*c.sigma + .25) / (c.sigma * c.sigma * .25); !within(w, c.weight, 1e-12, 0) {
 				t.Errorf("weight at %v: got %v, want %v", c.sigma, w, c.weight)
 			}
 			l2 := func(weight float64, mean bool) (float64, optest.Host) {
@@ -217,14 +217,14 @@ func TestL2Golden(t *testing.T) {
 				mean         bool
 			}{{1, c.s, false}, {c.weight, c.sum, false}, {c.weight, c.mean, true}} {
 				got, dy := l2(v.weight, v.mean)
-				if !close9(got, v.want, 2e-6, 0) {
+				if !within(got, v.want, 2e-6, 0) {
 					t.Errorf("l2 at %v, weight %v, mean %v: got %v, want %v", c.sigma, v.weight, v.mean, got, v.want)
 				}
 				want := v.weight * (float64(denoised.V[3]) - float64(x.V[3])) // 2·InvBatch = 1
 				if v.mean {
 					want /= 12
 				}
-				if !close9(float64(dy.V[3]), want, 1e-6, 0) {
+				if !within(float64(dy.V[3]), want, 1e-6, 0) {
 					t.Errorf("l2 at %v, mean %v: dy got %v, want %v", c.sigma, v.mean, dy.V[3], want)
 				}
 			}

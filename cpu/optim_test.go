@@ -99,7 +99,7 @@ func TestRAdamGolden(t *testing.T) {
 				if i+1 < c.from {
 					continue
 				}
-				if want := c.want[i+1-c.from]; !close9(o.theta(), want, 2e-6, 0) {
+				if want := c.want[i+1-c.from]; !within(o.theta(), want, 2e-6, 0) {
 					t.Errorf("%s: step %d got %.9g, want %.9g", c.name, i+1, o.theta(), want)
 				}
 			}
@@ -116,7 +116,7 @@ func TestRAdamStartsAsMomentum(t *testing.T) {
 		o.take(float64(g.V[n-1]), radam(n, 0.01), torch)
 		m = beta1*m + (1-beta1)*float64(g.V[n-1])
 		theta -= 0.01 * m / (1 - math.Pow(beta1, float64(n)))
-		if equal := close9(o.theta(), theta, 2e-6, 0); equal != (n <= 5) {
+		if equal := within(o.theta(), theta, 2e-6, 0); equal != (n <= 5) {
 			t.Errorf("step %d: got %v, momentum says %v", n, o.theta(), theta)
 		}
 	}
@@ -133,7 +133,7 @@ func TestEMAGolden(t *testing.T) {
 			if o.theta() != float64(i+1) {
 				t.Fatalf("parameter got %v, want %d", o.theta(), i+1)
 			}
-			if got := float64(optest.Get(t, o.d, o.ema[0]).V[8]); !close9(got, want, 2e-6, 0) {
+			if got := float64(optest.Get(t, o.d, o.ema[0]).V[8]); !within(got, want, 2e-6, 0) {
 				t.Errorf("average after %d steps: got %v, want %v", i+1, got, want)
 			}
 		}
@@ -144,7 +144,7 @@ func TestEMAGolden(t *testing.T) {
 		for n := 1; n <= 9902; n++ {
 			o.take(0, tensor.Step{EMA: [4]float32{1 - .99993}}, plain)
 			if want := map[int]float64{10: .99930022, 9902: .49999146}[n]; want != 0 {
-				if got := float64(optest.Get(t, o.d, o.ema[0]).V[0]); !close9(got, want, 0, 2e-5) {
+				if got := float64(optest.Get(t, o.d, o.ema[0]).V[0]); !within(got, want, 0, 2e-5) {
 					t.Errorf("average of zeros after %d steps: got %v, want %v", n, got, want)
 				}
 			}
@@ -229,21 +229,35 @@ func TestLossScalePointer(t *testing.T) {
 
 // The number of threads changes no bit.
 func TestOptimThreads(t *testing.T) {
-	var first []float32
-	for _, threads := range []int{1, 2, 3} {
+	const n = 200001
+	run := func(threads int) (w optest.Host, v tensor.Verdict) {
 		d := with(cpu.Options{Threads: threads})(t)
-		g := optest.Put(t, d, optest.Normal("g", 200001))
-		o := newOptimizer(t, d, 200001, 1, tensor.Scale{S: 1})
-		d.OptimNorm(o.verdict, g, optest.Work(t, d, d.OptimNormScratch(200001)))
-		v := tensor.GetVerdict(optest.GetBytes(t, d, o.verdict))
-		got := []float32{v.Sum2}
-		if first == nil {
-			first = got
-		}
-		if got[0] != first[0] {
-			t.Errorf("Σg² with %d threads: got %v, want %v", threads, got[0], first[0])
+		o := newOptimizer(t, d, n, 1, tensor.Scale{S: 1})
+		o.d.Upload(o.w, optest.GetBytes(t, d, optest.Put(t, d, optest.Normal("w", n))))
+		o.take(0.1, radam(9, 0.1), torch)
+		return optest.Get(t, d, o.w), tensor.GetVerdict(optest.GetBytes(t, d, o.verdict))
+	}
+	w, v := run(1)
+	for _, threads := range []int{2, 3} {
+		gotW, gotV := run(threads)
+		optest.Same(t, "w", gotW, w)
+		if gotV != v {
+			t.Errorf("verdict with %d threads %+v, with one %+v", threads, gotV, v)
 		}
 	}
+}
+
+func TestOptimRefuses(t *testing.T) {
+	d := fast(t)
+	o := newOptimizer(t, d, 10, 5, tensor.Scale{S: 1})
+	g := optest.New(t, d, 10)
+	panics(t, "optim_norm", func() { d.OptimNorm(o.verdict, g, tensor.Tensor{}) })
+	panics(t, "optim_norm", func() { d.OptimNorm(o.step, g, optest.Work(t, d, d.OptimNormScratch(10))) })
+	panics(t, "optim_judge", func() { d.OptimJudge(o.verdict, o.verdict, o.step, o.rule) })
+	panics(t, "optim_update", func() { d.OptimUpdate(o.w, o.m, o.v, tensor.Tensor{}, o.ema, g, o.verdict, o.step, torch) })
+	panics(t, "optim_update", func() {
+		d.OptimUpdate(o.w, o.m, o.v, tensor.Tensor{}, nil, optest.New(t, d, 9), o.verdict, o.step, torch)
+	})
 }
 
 func BenchmarkOptimNorm(b *testing.B) {

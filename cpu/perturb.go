@@ -52,7 +52,8 @@ func loadRow(x []float32, row []byte, c int, mirror bool) {
 // ImageLoad is defined in tensor/perturb.go.
 func (d *Device) ImageLoad(x, bytes, flip tensor.Tensor) {
 	const op = "image_load"
-	imageShapes(op, bytes, flip, x)
+	imageShapes(op, bytes, flip)
+	sameElems(op, bytes, x)
 	out, in, mirror := d.out(x), d.u8(bytes), d.u8(flip)
 	s := bytes.Shape
 	row, size := s[2]*s[3], s[1]*s[2]*s[3]
@@ -102,16 +103,16 @@ func (d *Device) Perturb(p tensor.Perturbed, bytes, flip tensor.Tensor, l tensor
 	if !p.Xr.Absent() {
 		perImageScalars(op, bytes, l.R, l.InR)
 	}
-	st := d.readStep(op, step)
+	s := bytes.Shape
+	stream := imageStream(op, d.readStep(op, step), philox.Noise, s[0])
 	in, mirror := d.u8(bytes), d.u8(flip)
 	xt, cxt, xr, cxr := d.out(p.Xt), d.out(p.CXt), d.out(p.Xr), d.out(p.CXr)
 	t, inT, r, inR := d.in(l.T), d.in(l.InT), d.in(l.R), d.in(l.InR)
-	s := bytes.Shape
 	row, size := s[2]*s[3], s[1]*s[2]*s[3]
 	d.each(s[0], func(worker, n int) {
 		image := d.work(worker, 2*size)
 		x, z := image[:size], image[size:]
-		imageStream(op, st, philox.Noise, n).Normals(z, 0)
+		stream(n).Normals(z, 0)
 		for i := 0; i < size; i += row {
 			loadRow(x[i:i+row], in[n*size+i:n*size+i+row], s[3], mirror != nil && mirror[n] != 0)
 		}

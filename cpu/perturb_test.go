@@ -41,6 +41,21 @@ func TestImageGolden(t *testing.T) {
 	}
 }
 
+func TestImagesRefuse(t *testing.T) {
+	d := fast(t)
+	u := optest.PutBytes(t, d, make([]byte, 12), tensor.U8, 1, 2, 2, 3)
+	x, v := optest.New(t, d, 1, 2, 2, 3), optest.New(t, d, 1)
+	step := optest.PutBytes(t, d, make([]byte, tensor.StepBytes), tensor.U8, tensor.StepBytes)
+	panics(t, "image_load", func() { d.ImageLoad(tensor.Tensor{}, u, tensor.Tensor{}) })
+	panics(t, "image_load", func() { d.ImageLoad(x, u, optest.PutBytes(t, d, []byte{1, 0}, tensor.U8, 2)) })
+	panics(t, "image_store", func() { d.ImageStore(u, optest.New(t, d, 11), tensor.Floor) })
+	panics(t, "image_store", func() { d.ImageStore(u, x, tensor.Round+1) })
+	l := tensor.PerturbLevels{T: v, InT: v}
+	panics(t, "perturb", func() { d.Perturb(tensor.Perturbed{Xt: x}, u, tensor.Tensor{}, l, step) })
+	panics(t, "perturb", func() { d.Perturb(tensor.Perturbed{Xt: x, CXt: x, Xr: x, CXr: x}, u, tensor.Tensor{}, l, step) })
+	panics(t, "perturb", func() { d.Perturb(tensor.Perturbed{Xt: x, CXt: x}, u, tensor.Tensor{}, l, v) })
+}
+
 func BenchmarkPerturb(b *testing.B) {
 	d := fast(b)
 	s := []int{64, 28, 28, 1}

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"fmt"
-	"math"
 
 	"ict/internal/philox"
 	"ict/tensor"
@@ -11,20 +10,23 @@ import (
 // RandomNormal is defined in tensor/random.go.
 func (d *Device) RandomNormal(dst, step tensor.Tensor, purpose uint16) {
 	n, size := perImageScalars("random_normal", dst)
-	st, out := d.readStep("random_normal", step), d.out(dst)
+	stream := imageStream("random_normal", d.readStep("random_normal", step), philox.Purpose(purpose), n)
+	out := d.out(dst)
 	d.imageRuns(n, size, func(image, from, to int) {
-		imageStream("random_normal", st, philox.Purpose(purpose), image).Normals(out[image*size+from:image*size+to], uint64(from))
+		stream(image).Normals(out[image*size+from:image*size+to], uint64(from))
 	})
 	d.store(dst, out)
 }
 
-// imageStream is the draws of image n of this pass.
-func imageStream(op string, st tensor.Step, purpose philox.Purpose, n int) philox.Stream {
-	image := st.Image0 + uint64(n)
-	if image > math.MaxUint32 || image < st.Image0 {
-		panic(fmt.Sprintf("cpu: %s: got image %d+%d of the batch, want below 2^32", op, st.Image0, n))
+// imageStream gives the draws of each of the n images of this pass. It panics here, not on a worker, where a step or an
+// image has no draws of its own.
+func imageStream(op string, st tensor.Step, purpose philox.Purpose, n int) func(image int) philox.Stream {
+	if st.Step >= 1<<48 || st.Image0 > 1<<32 || st.Image0+uint64(n) > 1<<32 {
+		panic(fmt.Sprintf("cpu: %s: got step %d, images %d to %d of the batch, want below 2^48 and 2^32", op, st.Step, st.Image0, st.Image0+uint64(n)-1))
 	}
-	return philox.Stream{Seed: st.Seed, Step: st.Step, Image: uint32(image), Purpose: purpose}
+	return func(image int) philox.Stream {
+		return philox.Stream{Seed: st.Seed, Step: st.Step, Image: uint32(st.Image0) + uint32(image), Purpose: purpose}
+	}
 }
 
 // readStep is the step block.

@@ -34,6 +34,11 @@ func TestRandomRefusesImagesThatRepeat(t *testing.T) {
 	step := optest.PutBytes(t, d, b, tensor.U8, len(b))
 	d.RandomNormal(optest.New(t, d, 1, 3), step, 4) // the last image that has draws of its own
 	panics(t, "random_normal", func() { d.RandomNormal(optest.New(t, d, 2, 3), step, 4) })
+	for _, st := range []tensor.Step{{Image0: 1<<64 - 1}, {Image0: 1 << 40}, {Step: 1 << 48}} {
+		st.Put(b)
+		step := optest.PutBytes(t, d, b, tensor.U8, len(b))
+		panics(t, "random_normal", func() { d.RandomNormal(optest.New(t, d, 2, 3), step, 4) })
+	}
 }
 
 func BenchmarkRandomNormal(b *testing.B) {

@@ -7,7 +7,7 @@ struct tap {
 };
 
 /* y = Σ_k w[k]·x[k·stride + ·], from left to right */
-static inline void combine(float *restrict y, const float *restrict x, size_t stride, const struct tap *t, size_t n) {
+VEC_INLINE void combine(float *restrict y, const float *restrict x, size_t stride, const struct tap *t, size_t n) {
 	const float w0 = t->w[0], w1 = t->w[1], w2 = t->w[2], w3 = t->w[3];
 	switch (t->count) {
 	case 1:

@@ -28,7 +28,7 @@ func siluOf(x float32) float32 { return x / (1 + expMinus(x)) }
 // siluSlope is the derivative of SiLU.
 func siluSlope(x float32) float32 {
 	s := sigmoid(x)
-	return s * (1 + float32(x*(1-s)))
+	return s + float32(float32(x*s)*(1-s))
 }
 
 // addGo writes y += x.

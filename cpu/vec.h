@@ -20,17 +20,23 @@
 #define VEC_CLONES
 #endif
 
+/* A helper that is not inlined would run compiled for the plainest processor. */
+#define VEC_INLINE static inline __attribute__((always_inline))
+
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-static inline float vec_float(uint32_t bits) {
+/* Elements to a run where a loop is cut in two: a loop with a shorter chain of operations keeps more elements in flight. */
+enum { VEC_RUN = 256 };
+
+VEC_INLINE float vec_float(uint32_t bits) {
 	float f;
 	__builtin_memcpy(&f, &bits, sizeof f);
 	return f;
 }
 
-static inline uint32_t vec_bits(float f) {
+VEC_INLINE uint32_t vec_bits(float f) {
 	uint32_t bits;
 	__builtin_memcpy(&bits, &f, sizeof bits);
 	return bits;
@@ -42,7 +48,7 @@ static inline uint32_t vec_bits(float f) {
  *   e^−x = 2^n · e^−r,  n = round(−x/ln 2),  r = x + n ln 2,  e^−r = 1 − r + r² P(r) on |r| <= ln(2)/2
  *
  * P is a minimax polynomial, fitted for this file: relative error below 3.2e-9. */
-static inline float vec_exp_minus(float x) {
+VEC_INLINE float vec_exp_minus(float x) {
 	const float magic = 0x1.8p23f + 127; /* puts n + 127 into the lowest bits of the sum */
 	int32_t above = (int32_t)vec_bits(x);
 	above = above < 0x42b00000 ? above : 0x42b00000; /* 88: n = -127 */
@@ -58,35 +64,16 @@ static inline float vec_exp_minus(float x) {
 	return ((1.0f - r) + rr * p) * scale;
 }
 
-static inline float vec_sigmoid(float x) { return 1.0f / (1.0f + vec_exp_minus(x)); }
+VEC_INLINE float vec_sigmoid(float x) { return 1.0f / (1.0f + vec_exp_minus(x)); }
 
-/* SiLU x·σ(x) and its derivative σ + xσ(1−σ). NaN passes through both. */
-static inline float vec_silu(float x) { return x / (1.0f + vec_exp_minus(x)); }
+/* SiLU x·σ(x), and its derivative σ + xσ(1−σ) from x and σ(x). NaN passes through both. */
+VEC_INLINE float vec_silu(float x) { return x / (1.0f + vec_exp_minus(x)); }
 
-static inline float vec_silu_slope(float x) {
-	float s = vec_sigmoid(x);
-	return s * (1.0f + x * (1.0f - s));
-}
+VEC_INLINE float vec_silu_slope(float x, float s) { return s + (x * s) * (1.0f - s); }
 
-/* Words of Philox4x32-10 for the counters (first + i, c1, c2, c3), four for each i in [0, n): those of internal/philox. */
-static inline void vec_philox(uint32_t *restrict dst, size_t n, uint32_t k0, uint32_t k1, uint32_t first, uint32_t c1,
-                              uint32_t c2, uint32_t c3) {
-	for (size_t i = 0; i < n; i++) {
-		uint32_t a = first + (uint32_t)i, b = c1, c = c2, d = c3, u = k0, v = k1;
-		for (int round = 0; round < 10; round++) {
-			uint64_t p = (uint64_t)0xd2511f53u * a, q = (uint64_t)0xcd9e8d57u * c;
-			a = (uint32_t)(q >> 32) ^ b ^ u;
-			b = (uint32_t)q;
-			c = (uint32_t)(p >> 32) ^ d ^ v;
-			d = (uint32_t)p;
-			u += 0x9e3779b9u;
-			v += 0xbb67ae85u;
-		}
-		dst[4 * i] = a;
-		dst[4 * i + 1] = b;
-		dst[4 * i + 2] = c;
-		dst[4 * i + 3] = d;
-	}
-}
+/* Words of Philox4x32-10 for the counters (first + i, c1, c2, c3), four for each i in [0, n): those of internal/philox.
+ * dst has room for a multiple of PHILOX_GROUP counters, and all of it may be written. */
+enum { PHILOX_GROUP = 8 };
+void vec_philox(uint32_t *dst, size_t n, uint32_t k0, uint32_t k1, uint32_t first, uint32_t c1, uint32_t c2, uint32_t c3);
 
 #endif

@@ -9,7 +9,7 @@ import (
 // e^−x over all of float32: within 2 ulp between the ends, exactly 0 and +Inf beyond them.
 func TestExpMinus(t *testing.T) {
 	worst, at := 0.0, float32(0)
-	for bits := uint64(0); bits < 1<<32; bits += 977 {
+	for bits := uint64(0); bits < 1<<32; bits += 9973 {
 		x := math.Float32frombits(uint32(bits))
 		got, want := float64(expMinus(x)), math.Exp(-float64(x))
 		switch {

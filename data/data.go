@@ -31,7 +31,7 @@ type Options struct {
 	// pass rounded to bytes.
 	//
 	//	none      (or empty) it must have the size
-	//	dhariwal  while the shorter side is ≥ 2·Size: halved with a box; bicubic (a = -0.5) until it is Size; centre crop
+	//	dhariwal  while the shorter side is ≥ 2·Size: halved with a box; bicubic (a = -0.5) until it is Size; centre crop [ADM]
 	//	center    centre square crop, then Lanczos 3 [EDM]
 	//	fit       Lanczos 3 to the square, whatever the sides were
 	Crop string

@@ -48,7 +48,7 @@ type Loader struct {
 	stop  context.CancelFunc
 	done  chan struct{}
 
-	held []*slot // handed out, oldest first
+	out  *slot // handed out last
 	next uint64
 	err  error // sticky
 	wait atomic.Int64
@@ -168,9 +168,9 @@ func (l *Loader) Next(ctx context.Context) (Batch, error) {
 	if l.err != nil {
 		return Batch{}, l.err
 	}
-	if len(l.held) == cap(l.free)-1 {
-		l.free <- l.held[0]
-		l.held = l.held[1:]
+	if l.out != nil { // the last in line, and one is filled per call: n-1 calls until it is written over
+		l.free <- l.out
+		l.out = nil
 	}
 	start := time.Now()
 	defer func() { l.wait.Add(int64(time.Since(start))) }()
@@ -180,7 +180,7 @@ func (l *Loader) Next(ctx context.Context) (Batch, error) {
 			l.err = r.err
 			return Batch{}, r.err
 		}
-		l.held = append(l.held, r.slot)
+		l.out = r.slot
 		l.next += uint64(l.o.Batch)
 		return r.slot.Batch, nil
 	case <-l.done:

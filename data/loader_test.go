@@ -159,16 +159,19 @@ func TestLoaderBuffers(t *testing.T) {
 }
 
 func TestLoaderWait(t *testing.T) {
-	ds := &numbers{n: 10, fail: -1, delay: 2 * time.Millisecond}
+	ds := &numbers{n: 10, fail: -1, delay: 10 * time.Millisecond}
 	l := NewLoader(ds, LoaderOptions{Batch: 10, Workers: 1})
 	must[Batch](t)(l.Next(context.Background()))
-	if w := l.WaitTime(); w < 15*time.Millisecond {
-		t.Errorf("ten reads of 2 ms: waited %v", w)
+	if w := l.WaitTime(); w < 80*time.Millisecond {
+		t.Errorf("ten reads of 10 ms: waited %v", w)
 	}
 	before := l.WaitTime()
-	time.Sleep(60 * time.Millisecond)
+	for ds.reads.Load() < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
 	must[Batch](t)(l.Next(context.Background()))
-	if w := l.WaitTime() - before; w > 10*time.Millisecond {
+	if w := l.WaitTime() - before; w > 50*time.Millisecond {
 		t.Errorf("the batch was ready: waited %v", w)
 	}
 

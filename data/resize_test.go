@@ -82,7 +82,7 @@ func TestResizeRefuses(t *testing.T) {
 }
 
 func TestChannels(t *testing.T) {
-	p := raster{w: 2, h: 1, c: 3, pix: []byte{95, 0, 0, 7, 7, 7}}
-	equal(t, "luma", p.channels(1).pix, []byte{28, 7}) // 19595·95 + 32768 = 28.904·2^16
+	p := raster{w: 2, h: 1, c: 3, pix: []byte{199, 0, 0, 7, 7, 7}}
+	equal(t, "luma", p.channels(1).pix, []byte{60, 7}) // 19595·199 + 32768 = 60.0002·2^16
 	equal(t, "repeated", raster{w: 2, h: 1, c: 1, pix: []byte{1, 2}}.channels(3).pix, []byte{1, 1, 1, 2, 2, 2})
 }

@@ -8,8 +8,10 @@
 //	err = s.Multistep(x, []float64{80, 0.821}, noise, sample.Batch{First: 0, N: 64}, nil)
 //	sample.Bytes(bytes, x, tensor.Floor)
 //
-// Every image is a function of seed and image number, whatever the batch. A batch may be shorter than the sampler's: the
-// network then runs over the rest too, which is dropped. A network output that is not finite is an error, never a picture.
+// Every image is a function of seed and image number, whatever the batch: in every bit where the device computes an image
+// without regard to its neighbours, as cpu does in batches of whole slices, up to rounding elsewhere. A batch may be
+// shorter than the sampler's: the network then runs over the rest too, which is dropped. A network output that is not
+// finite is an error, never a picture.
 //
 // Dropout is off. Which weights are used is the caller's business: published scores are those of an average.
 package sample

@@ -167,5 +167,21 @@ func TestHeunOfNetwork(t *testing.T) {
 	y := make([]float32, c.Pixels())
 	ok(t, s.Heun(y, 18, Churn{}, source, Batch{N: 1}, nil))
 	same(t, "without after", y, x)
+
+	// Nothing is clamped: an output of 3 everywhere leads beyond 1.
+	const f = 3
+	s = newSampler(t, dev, c, constant(t, dev, c, f), 2)
+	ok(t, s.Heun(x, 6, Churn{}, source, Batch{N: 1}, nil))
+	state := []float64{80}
+	h := newHeun(state, Churn{}, func(dst, x []float64, sigma float64) error {
+		k := levels.EDM(sigma, 1)
+		dst[0] = k.Skip*x[0] + k.Out*f
+		return nil
+	}, noNormals(t))
+	ok(t, h.run(levels.Descending(6), func(int) error { return nil }))
+	near(t, "beyond 1", float64(x[0]), state[0], 2e-6)
+	if state[0] < 1.1 {
+		t.Errorf("got %v, want beyond 1.1", state[0])
+	}
 	refused(t, s.Heun(x, 18, Churn{Amount: 1, Max: 100, Noise: 1}, source, Batch{N: 1}, nil), "got 1 levels, want level 2 too")
 }

@@ -84,6 +84,38 @@ func TestMultistepVariance(t *testing.T) {
 	}
 }
 
+// Through a network whose output is 3 everywhere: every result is clamped, every level has noise of its own.
+func TestMultistepOfNetwork(t *testing.T) {
+	dev := open(t)
+	c := tiny(0)
+	const f = 3
+	s := newSampler(t, dev, c, constant(t, dev, c, f), 4)
+	z := make([]float32, 3*c.Pixels())
+	for i := range z {
+		z[i] = []float32{7, -3, .5}[i/c.Pixels()]
+	}
+	source, err := NewGiven(dev, z, tensor.Shape{3, 1, 4, 4, 1})
+	ok(t, err)
+	schedule := []float64{80, .821, .1}
+	x := make([]float32, c.Pixels())
+	want := 0.0
+	var seen []float64
+	ok(t, s.Multistep(x, schedule, source, Batch{N: 1}, func(level int) error {
+		sigma, std := schedule[level], schedule[level]
+		if level > 0 {
+			std = noise.MultistepStd(sigma, levels.Min)
+		}
+		k := levels.CM(sigma, 1)
+		want = max(-1, min(k.Skip*(want+std*float64(z[level*c.Pixels()]))+k.Out*f, 1))
+		near(t, "result", float64(x[5]), want, 2e-6)
+		seen = append(seen, want)
+		return nil
+	}))
+	if len(seen) != 3 || seen[0] != 1 || seen[1] == 1 || seen[2] != 1 {
+		t.Errorf("got %v, want the first and last clamped", seen)
+	}
+}
+
 // S-5, the schedule of [CM], and S-6.
 func TestIndexLevels(t *testing.T) {
 	got, err := IndexLevels([]int{0, 22, 39}, 40, levels)

@@ -50,9 +50,9 @@ type Batch struct {
 	Labels []int32 // one an image, NoClass or 0 … classes−1; nil exactly for networks without classes
 }
 
-// New records the network for n images at a time and plans it forward only. Everything the sampler will ever use is
-// allocated here. weights may have the layout of any program of this network. levels are those it was trained with.
-// Panics if n < 1 or the weights are another network's.
+// New records the network for n images at a time and plans it forward only. All device memory of the sampler is allocated
+// here. weights may have the layout of any program of this network and are read afresh by every call; levels are those it
+// was trained with. Panics if n < 1 or the weights are another network's.
 func New(dev tensor.Backend, c model.Config, levels noise.Levels, weights *nn.Weights, n int, o Options) (*Sampler, error) {
 	if n < 1 {
 		panic(fmt.Sprintf("sample: batch: got %d images, want at least 1", n))
@@ -119,6 +119,9 @@ func (s *Sampler) Calls() int { return s.calls }
 func (s *Sampler) SetLabels(labels []int32) error {
 	if len(labels) > s.n {
 		panic(fmt.Sprintf("sample: labels: got %d, want at most %d", len(labels), s.n))
+	}
+	if s.config.Classes == 0 && labels != nil {
+		return errors.New("sample: labels: got some, this network has no classes")
 	}
 	for _, l := range labels {
 		if l != NoClass && (l < 0 || int(l) >= s.config.Classes) {
@@ -218,10 +221,7 @@ func (s *Sampler) begin(dst []float32, b Batch) error {
 	if b.N < 1 || b.N > s.n || len(dst) != b.N*s.config.Pixels() {
 		panic(fmt.Sprintf("sample: batch: got %d images into %d values, want 1 … %d of %d each", b.N, len(dst), s.n, s.config.Pixels()))
 	}
-	switch {
-	case s.config.Classes == 0 && b.Labels != nil:
-		return errors.New("sample: labels: got some, this network has no classes")
-	case s.config.Classes > 0 && len(b.Labels) != b.N:
+	if s.config.Classes > 0 && len(b.Labels) != b.N {
 		return fmt.Errorf("sample: labels: got %d, want one for each of %d images: this network has %d classes", len(b.Labels), b.N, s.config.Classes)
 	}
 	return s.SetLabels(b.Labels)

@@ -61,6 +61,14 @@ func TestNetworkInputs(t *testing.T) {
 	ok(t, s.Denoise(s.x, .821))
 	near(t, "c_in·x", float64(floats(t, dev, s.cx)[0]), .5*1.04028989, 2e-6)
 	near(t, "c_noise", float64(floats(t, dev, s.scaling(3))[1]), -49.3080424, 2e-6)
+
+	// No augmentation: a network that was told of it gives what it gives without.
+	plain := slices.Clone(floats(t, dev, s.x))
+	c.Augment = 9
+	s = newSampler(t, dev, c, random(t, dev, c), 2)
+	fill(t, dev, s.x, .5)
+	ok(t, s.Denoise(s.x, .821))
+	same(t, "with augmentation labels", floats(t, dev, s.x), plain)
 }
 
 // Image i of a seed is the same in any batch; a short batch leaves out, it does not change.
@@ -182,6 +190,9 @@ func TestNotFinite(t *testing.T) {
 		refused(t, s.Heun(x, 3, Churn{}, source, Batch{N: 3}, nil), "at level 80")
 		refused(t, s.Denoise(s.x, .5), "64 of 64 values of the network's output at level 0.5")
 	}
+	half := newSampler(t, dev, c, w, 4)
+	half.act = tensor.F16
+	refused(t, half.Denoise(half.x, .5), "values beyond f16")
 	// An image that nobody wants does not count.
 	s := newSampler(t, dev, c, constant(t, dev, c, 0), 4)
 	fill(t, dev, s.x.Range(3*c.Pixels(), c.Pixels()), float32(math.NaN()))

@@ -56,8 +56,9 @@ func TestGiven(t *testing.T) {
 	refused(t, one.Noise(two, 1, 0), "got 1 levels")
 
 	huge := math.MaxInt/2 + 1
+	seventh := 0x6db6db6db6db6db7 // 7·seventh is 1, but for 2⁶⁴s
 	for _, s := range []tensor.Shape{nil, {24}, {2, 3, 4}, {2, 3, 2, 1}, {2, 3, 2, 2, 2}, {2, 3, 2, 2, 1, 1}, {0, 3, 2, 2, 1}, {-2, -3, 2, 2, 1},
-		{2, 3, huge, 4, 1}, {huge, huge, huge, huge, 1}, {24, 1, huge, 4, 1}} {
+		{2, 3, huge, 4, 1}, {huge, huge, huge, huge, 1}, {24, 1, huge, 4, 1}, {3, 8, 7, seventh, 1}} {
 		_, err := NewGiven(dev, v, s)
 		refused(t, err, "want (levels,N,H,W,C) or (N,H,W,C)")
 	}

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"image"
-	"image/png"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -180,27 +176,11 @@ func previewAction(c *cli.Context, u *ui) error {
 	if err != nil {
 		return err
 	}
-	if err := writePNG(c.String("out"), img); err != nil {
+	if err := writePNG(c.String("out"), img, ""); err != nil {
 		return err
 	}
 	u.result("%s", c.String("out"))
 	return nil
-}
-
-// writePNG writes a picture; half of one never has the final name.
-func writePNG(path string, img image.Image) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	err = errors.Join(png.Encode(f, img), f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 func verifyAction(c *cli.Context, u *ui) error {

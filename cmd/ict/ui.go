@@ -39,9 +39,11 @@ func newUI(c *cli.Context) (*ui, error) {
 		return nil, usagef("--quiet and --verbose exclude each other")
 	}
 	if path := c.String("log-file"); path != "" {
-		if err := u.logTo(path, jsonEncoder()); err != nil {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
 			return nil, err
 		}
+		u.logInto(f, "")
 	}
 	u.buildLog()
 	return u, nil
@@ -63,15 +65,14 @@ func consoleEncoder(timeLayout string) zapcore.Encoder {
 	return zapcore.NewConsoleEncoder(c)
 }
 
-// logTo adds a file that the log is appended to.
-func (u *ui) logTo(path string, enc zapcore.Encoder) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
-	if err != nil {
-		return err
+// logInto adds an open file that the log is appended to, for people with times in layout, or, layout empty, as JSON.
+func (u *ui) logInto(f *os.File, layout string) {
+	enc := jsonEncoder()
+	if layout != "" {
+		enc = consoleEncoder(layout)
 	}
 	u.close = append(u.close, f.Close)
 	u.sinks = append(u.sinks, zapcore.NewCore(enc, zapcore.AddSync(f), zapcore.DebugLevel))
-	return nil
 }
 
 // buildLog joins the sinks; a message that comes over and over is thinned out.

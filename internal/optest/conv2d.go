@@ -49,10 +49,10 @@ func convCases() []convCase {
 		convolution(2, 12, 9, 16, 64, 12, 7, 1, 1, 3, 0),
 		convolution(1, 11, 7, 64, 0, 8, 7, 1, 2, 0, 0),
 		convolution(1, 6, 6, 8, 0, 8, 5, 5, 1, 2, 2),
-		convolution(9, 28, 28, 1, 0, 32, 3, 3, 1, 1, 1),
-		convolution(9, 28, 28, 32, 0, 1, 3, 3, 1, 1, 1),
-		convolution(2, 28, 28, 32, 64, 32, 3, 3, 1, 1, 1),
-		convolution(1, 32, 32, 256, 0, 8, 3, 3, 1, 1, 1),
+		convolution(9, 28, 28, 1, 0, 8, 3, 3, 1, 1, 1),
+		convolution(2, 28, 28, 32, 0, 1, 3, 3, 1, 1, 1),
+		convolution(1, 28, 28, 32, 32, 32, 3, 3, 1, 1, 1),
+		convolution(1, 32, 16, 512, 0, 5, 3, 3, 1, 1, 1),
 	}
 }
 

@@ -65,8 +65,8 @@ func (l linearCase) wgrad(t testing.TB, d tensor.Backend, a linearArgs, beta flo
 // Linear tests LinearFprop, LinearDgrad and LinearWgrad.
 func Linear(t *testing.T, open Open) {
 	d, ref := open(t), Exact(t)
-	for _, n := range []int{1, 2, 3, 5, 17, 64} {
-		for _, l := range []linearCase{{c: 1, k: 1}, {c: 7, k: 3}, {c: 128, k: 130}, {c: 200, k: 65}, {c: 33, k: 600}} {
+	for _, n := range []int{1, 2, 5, 17, 64} {
+		for _, l := range []linearCase{{c: 1, k: 1}, {c: 7, k: 3}, {c: 130, k: 65}, {c: 33, k: 300}} {
 			l.n = n
 			checkLinear(t, d, ref, l, "integers", l.args(func(name string, s ...int) Host { return Ints(name, 4, s...) }), func(what string, got, want Host, _ float64) {
 				t.Helper()

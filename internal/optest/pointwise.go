@@ -71,31 +71,58 @@ func before(name string, beta float32, s ...int) Host {
 	return Ints(name, 8, s...)
 }
 
+// old is what element i of an output brings into its new value.
+func old(start Host, beta float32, i int) float64 {
+	if beta == 0 {
+		return 0
+	}
+	return float64(beta) * float64(start.V[i])
+}
+
+// added is beta·start + v.
+func added(start Host, beta float32, v Host) Host {
+	h := Zeros(v.Shape...)
+	for i := range h.V {
+		h.V[i] = float32(old(start, beta, i) + float64(v.V[i]))
+	}
+	return h
+}
+
 // Pointwise proves Axpby, ScaleImages and BiasBackward.
 func Pointwise(t *testing.T, open Open) {
 	d, e := open(t), Exact(t)
-	axpbyCases(t, d, e)
-	scaleImagesCases(t, d, e)
+	axpbyCases(t, d)
+	scaleImagesCases(t, d)
 	biasBackwardCases(t, d, e)
 }
 
-func axpbyCases(t *testing.T, d, e tensor.Backend) {
+func axpbyCases(t *testing.T, d tensor.Backend) {
 	for _, n := range []int{1, 7, 4096, 100003} {
+		normals, ints := []Host{Normal("x0", n), Normal("x1", n)}, []Host{Ints("x0", 100, n), Ints("x1", 100, n)}
 		for _, beta := range []float32{0, 1, -0.5} {
 			for _, two := range []bool{false, true} {
 				what := fmt.Sprintf("axpby n=%d beta=%v two=%v", n, beta, two)
-				run := func(d tensor.Backend, a, b float32, x0, x1 Host) Host {
-					y := newWide(t, d, before("y", beta, n))
-					if !two {
-						x1 = Host{}
+				run := func(a, b float32, x []Host) (got, want Host) {
+					start := before("y", beta, n)
+					y, x1 := newWide(t, d, start), tensor.Tensor{}
+					if two {
+						x1 = Put(t, d, x[1])
 					}
-					d.Axpby(tensor.Acc{Tensor: y.Tensor, Beta: beta}, a, Put(t, d, x0), b, Put(t, d, x1))
-					return y.get(t, d, what)
+					d.Axpby(tensor.Acc{Tensor: y.Tensor, Beta: beta}, a, Put(t, d, x[0]), b, x1)
+					want = Zeros(n)
+					for i := range want.V {
+						v := float64(a) * float64(x[0].V[i])
+						if two {
+							v += float64(b) * float64(x[1].V[i])
+						}
+						want.V[i] = float32(v + old(start, beta, i))
+					}
+					return y.get(t, d, what), want
 				}
-				x0, x1 := Normal("x0", n), Normal("x1", n)
-				Near(t, what, run(d, 0.7, -1.3, x0, x1), run(e, 0.7, -1.3, x0, x1), pointwiseTol)
-				x0, x1 = Ints("x0", 100, n), Ints("x1", 100, n)
-				Same(t, what, run(d, 3, -2, x0, x1), run(e, 3, -2, x0, x1))
+				got, want := run(0.7, -1.3, normals)
+				Near(t, what, got, want, pointwiseTol)
+				got, want = run(3, -2, ints)
+				Same(t, what, got, want)
 			}
 		}
 	}
@@ -108,15 +135,17 @@ func axpbyCases(t *testing.T, d, e tensor.Backend) {
 	}
 }
 
-func scaleImagesCases(t *testing.T, d, e tensor.Backend) {
+func scaleImagesCases(t *testing.T, d tensor.Backend) {
 	for _, s := range []tensor.Shape{{1, 5}, {3, 7, 5, 3}, {17, 28, 28, 1}, {2, 20011}} {
-		what := fmt.Sprintf("scale_images %v", s)
-		run := func(d tensor.Backend) Host {
-			y := newWide(t, d, nans(s...))
-			d.ScaleImages(y.Tensor, Put(t, d, Normal("x", s...)), Put(t, d, Normal("s", s[0])))
-			return y.get(t, d, what)
+		x, scale := Normal("x", s...), Normal("s", s[0])
+		y := newWide(t, d, nans(s...))
+		d.ScaleImages(y.Tensor, Put(t, d, x), Put(t, d, scale))
+		want := Zeros(s...)
+		for i := range want.V {
+			want.V[i] = scale.V[i/(len(x.V)/s[0])] * x.V[i]
 		}
-		Near(t, what, run(d), run(e), pointwiseTol)
+		what := fmt.Sprintf("scale_images %v", s)
+		Near(t, what, y.get(t, d, what), want, pointwiseTol)
 	}
 }
 
@@ -155,6 +184,9 @@ func biasBackwardCases(t *testing.T, d, e tensor.Backend) {
 				got, want = biasBackward(t, d, ints, row, beta, 2, true, true), biasBackward(t, e, ints, row, beta, 2, true, true)
 				Same(t, what+" dbias of integers", got.bias, want.bias)
 				Same(t, what+" demb of integers", got.emb, want.emb)
+				fresh := biasBackward(t, d, ints, row, 0, 2, true, true)
+				Same(t, what+" dbias added", got.bias, added(before("bias", beta, k), beta, fresh.bias))
+				Same(t, what+" demb added", got.emb, added(before("emb", beta, n, k), beta, fresh.emb))
 				only := biasBackward(t, d, ints, row, beta, 2, true, false)
 				Same(t, what+" dbias alone", only.bias, got.bias)
 				Same(t, what+" absent demb", only.emb, before("emb", beta, n, k))

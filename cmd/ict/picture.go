@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"image"
+	"image/png"
+	"io"
+)
+
+// writePNG writes a picture; note, unless empty, says in it how it was made.
+func writePNG(path string, img image.Image, note string) error {
+	return atomically(path, func(w io.Writer) error { return encodePNG(w, img, note) })
+}
+
+// encodePNG puts the note behind the header of the picture, as text under the keyword ict.
+func encodePNG(w io.Writer, img image.Image, note string) error {
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		return err
+	}
+	const header = 8 + 25 // signature and IHDR
+	if note == "" || b.Len() < header {
+		_, err := w.Write(b.Bytes())
+		return err
+	}
+	chunk := append([]byte("iTXtict\x00\x00\x00\x00\x00"), note...)
+	text := binary.BigEndian.AppendUint32(nil, uint32(len(chunk)-4))
+	text = binary.BigEndian.AppendUint32(append(text, chunk...), crc32.ChecksumIEEE(chunk))
+	var errs error
+	for _, part := range [][]byte{b.Bytes()[:header], text, b.Bytes()[header:]} {
+		_, err := w.Write(part)
+		errs = errors.Join(errs, err)
+	}
+	return errs
+}
+
+// gridScale makes small images some 64 pixels wide.
+func gridScale(w int) int { return max(1, (64+w-1)/w) }

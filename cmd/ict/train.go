@@ -1,0 +1,447 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"ict/checkpoint"
+	"ict/cpu"
+	"ict/data"
+	"ict/internal/rundir"
+	"ict/tensor"
+	"ict/train"
+)
+
+func trainCommand() *cli.Command {
+	env := func(name string) []string { return []string{envName(name)} }
+	return &cli.Command{
+		Name: "train", Usage: "trains a consistency model, or goes on with a run",
+		UsageText: "  ict train --preset tiny --data shapes.pack --out runs/a --dry-run\n  ict train --preset tiny --data shapes.pack --out runs/a\n" +
+			"  ict train --out runs/a                   # goes on where it was",
+		Description: "The same command again is the resume. Values come from flags, then $ICT_ variables, then --config, then the preset; --dry-run prints\n" +
+			"them with their origin. SIGINT, SIGTERM or a file RUN/STOP stop the run with its state saved (code 10); SIGUSR2 or RUN/SAVE save a state.",
+		Flags: append(configFlags(true, trainFlags...),
+			&cli.StringFlag{Name: "out", Usage: "keep the run in the folder `RUN`; without: runs/NNNN-preset-objective", EnvVars: env("out")},
+			&cli.GenericFlag{Name: "stop-at", Value: count("", 1), Usage: "stop at step `N` as if asked to, with the state saved", EnvVars: env("stop-at")},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would happen, and stop", EnvVars: env("dry-run")},
+			&cli.StringSliceFlag{Name: "allow-change", Usage: "go on although `KEY,...` differ from the run's configuration", EnvVars: env("allow-change")},
+			&cli.BoolFlag{Name: "strict", Usage: "refuse to fall back from a damaged state to the one before", EnvVars: env("strict")}),
+		Action: action(0, 0, func(c *cli.Context, u *ui) error {
+			r := &session{c: c, u: u, out: c.String("out")}
+			err := r.run()
+			if err := r.close(); err != nil {
+				u.warn("%v", err)
+			}
+			return err
+		}),
+	}
+}
+
+// session is one start of `ict train`.
+type session struct {
+	c   *cli.Context
+	u   *ui
+	out string
+
+	s      *settings
+	before *train.Config // of the run that is resumed
+	ds     data.Dataset
+	dev    *cpu.Device
+	f      *train.Forecast
+	dir    *rundir.Dir
+	state  *checkpoint.State // to resume from
+	t      *train.Trainer
+
+	allowed []string
+	weights string // where they came from
+	begin   time.Time
+	closers []func() error
+}
+
+func (r *session) close() error {
+	var errs []error
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *session) run() error {
+	r.begin = time.Now()
+	if err := checkDevice(r.c); err != nil {
+		return err
+	}
+	strayVariables(r.u, r.c.Command.Flags)
+	if err := r.openRun(); err != nil {
+		return err
+	}
+	if err := r.configure(); err != nil {
+		return err
+	}
+	if err := r.plan(); err != nil {
+		return err
+	}
+	if r.c.Bool("dry-run") {
+		return r.dryRun()
+	}
+	if r.state != nil && r.state.Manifest.Step >= r.s.Train.Steps {
+		r.u.say("%s is complete: %s of %s steps", r.out, comma(r.state.Manifest.Step), comma(r.s.Train.Steps))
+		return r.results(r.state.Manifest.Step, "complete")
+	}
+	if err := r.createRun(); err != nil {
+		return err
+	}
+	r.header()
+	if err := r.buildTrainer(); err != nil {
+		return err
+	}
+	return r.train()
+}
+
+// configure builds the configuration and completes it with the data set's facts.
+func (r *session) configure() error {
+	var base *settings
+	if r.before != nil {
+		base = &settings{Config: *r.before, origin: map[string]string{}, base: "run " + r.out}
+	}
+	var err error
+	if r.s, err = fromFlags(r.c, trainFlags, base); err != nil {
+		return err
+	}
+	if r.before != nil {
+		r.inherit()
+	}
+	if r.s.Data.Path == "" {
+		return usagef("no data: --data PATH names an image set\n  ict data make shapes --out shapes.pack makes one; ict data import makes one of your images")
+	}
+	if r.ds, err = data.Open(r.s.Data.Path, data.Options{}); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.ds.Close)
+	h, w, ch := r.ds.Shape()
+	if err := r.s.resolve(h, w, ch, r.ds.Classes()); err != nil {
+		return err
+	}
+	if r.s.Train.Precision == "auto" {
+		r.s.Train.Precision = "fp32"
+		r.s.origin["train.precision"] = "auto: fp32 on cpu"
+	}
+	if err := r.compare(); err != nil {
+		return err
+	}
+	if !twoStepFits(r.s.Config) {
+		return usagef("noise: the range %g to %g has no room for the grids' second level, %g", r.s.Noise.Min, r.s.Noise.Max, r.s.TwoStepLevel())
+	}
+	for _, w := range r.s.Warnings() {
+		r.u.warn("%s", w)
+	}
+	if n := r.ds.Len(); n < r.s.Train.Batch {
+		r.u.warn("a batch of %d shows each of the set's %d images more than once", r.s.Train.Batch, n)
+	}
+	return nil
+}
+
+// plan opens the device and settles the micro-batch.
+func (r *session) plan() error {
+	var err error
+	if r.dev, err = openDevice(r.c, 0); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.dev.Close)
+	if w := r.dev.Warning(); w != "" {
+		r.u.warn("%s", w)
+	}
+	auto := r.s.Train.MicroBatch == 0
+	free := freeMemory()
+	r.f, err = fit(r.dev, &r.s.Config, free)
+	if errors.Is(err, train.ErrMemory) {
+		return memoryAdvice(r.dev, r.s.Config, r.f, free)
+	}
+	if err != nil {
+		return usage(r.s.located(err))
+	}
+	if auto {
+		r.s.origin["train.micro_batch"] = "auto: what fits into half of the free memory"
+	}
+	return nil
+}
+
+// header says what is about to happen.
+func (r *session) header() {
+	say := r.u.say
+	say("run        %s", r.out)
+	say("data       %s: %s", r.s.Data.Path, setText(r.ds))
+	for _, l := range forecastLines(r.s.Config, r.f) {
+		say("%s", l)
+	}
+	say("precision  %s on %s", r.s.Train.Precision, deviceText(r.dev))
+	say("weights    %s", r.weights)
+	say("disk       %s free", freeText(r.out))
+}
+
+// dryRun prints what would happen.
+func (r *session) dryRun() error {
+	r.weights = r.weightsText()
+	text, err := configYAML(r.s.Config, r.s.comments())
+	if err != nil {
+		return err
+	}
+	expected, measured := time.Duration(0), 0
+	if r.f.StepFLOPs < 1e12 {
+		const steps = 3
+		if expected, err = r.measure(steps); err != nil {
+			return err
+		}
+		measured = steps
+	}
+	if r.u.json {
+		config, err := json.Marshal(r.s.Config)
+		if err != nil {
+			return err
+		}
+		return r.u.printJSON(map[string]any{
+			"config": json.RawMessage(config), "origin": r.s.comments(), "base": r.s.base, "plan": planReport(r.s.Config, r.f, freeMemory()),
+			"weights": r.weights, "expected_seconds": expected.Seconds(),
+		})
+	}
+	fmt.Fprintf(r.u.out, "# values without a remark are those of %s\n%s", r.s.base, text)
+	if r.out == "" {
+		r.out = filepath.Join("runs", fmt.Sprintf("NNNN-%s-%s", r.s.presetName(), r.s.Objective.Kind))
+	}
+	r.u.result("")
+	r.u.result("run        %s", r.out)
+	r.u.result("data       %s: %s", r.s.Data.Path, setText(r.ds))
+	for _, l := range forecastLines(r.s.Config, r.f) {
+		r.u.result("%s", l)
+	}
+	r.u.result("precision  %s on %s", r.s.Train.Precision, deviceText(r.dev))
+	r.u.result("weights    %s", r.weights)
+	if measured > 0 {
+		r.u.result("time       about %s for the steps that are left, by %d measured ones; saving and grids not counted", spanText(expected), measured)
+	}
+	return nil
+}
+
+// measure times a few steps and says what the rest of the run will take.
+func (r *session) measure(steps int) (time.Duration, error) {
+	t, err := train.New(r.dev, tensor.Alone{}, r.s.Config)
+	if err != nil {
+		return 0, err
+	}
+	if err := t.Init(); err != nil {
+		return 0, err
+	}
+	b := randomBatch(r.s.Config)
+	if err := t.Step(b); err != nil { // the first is slower
+		return 0, err
+	}
+	begin := time.Now()
+	for range steps {
+		b.First = uint64(t.K) * uint64(r.s.Train.Batch)
+		if err := t.Step(b); err != nil {
+			return 0, err
+		}
+	}
+	left := r.s.Train.Steps
+	if r.state != nil {
+		left -= r.state.Manifest.Step
+	}
+	return time.Since(begin) * time.Duration(left) / time.Duration(steps), r.dev.Sync()
+}
+
+// weightsText says where the weights come from.
+func (r *session) weightsText() string {
+	switch {
+	case r.state != nil:
+		return fmt.Sprintf("resumed from %s, step %s", r.state.Dir, comma(r.state.Manifest.Step))
+	case r.s.Train.Init != "random":
+		return "from " + r.s.Train.Init
+	default:
+		return fmt.Sprintf("random, seed %d", r.s.Train.Seed)
+	}
+}
+
+// buildTrainer allocates everything and fills the weights.
+func (r *session) buildTrainer() error {
+	var err error
+	if r.t, err = train.New(r.dev, tensor.Alone{}, r.s.Config); err != nil {
+		return err
+	}
+	r.f = nil
+	switch {
+	case r.state != nil:
+		err = r.t.LoadState(r.state)
+		err = errors.Join(err, r.state.Close())
+		r.state = nil
+	case r.s.Train.Init != "random":
+		err = r.initFrom(r.s.Train.Init)
+	default:
+		err = r.t.Init()
+	}
+	return err
+}
+
+// initFrom takes weights from a snapshot, a run, or any file of ours.
+func (r *session) initFrom(path string) error {
+	w, err := openWeights(path, "")
+	if err != nil && (errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, os.ErrNotExist)) {
+		return err
+	}
+	get, end := (*checkpoint.File)(nil), func() error { return nil }
+	if err == nil {
+		get, end = w.file, w.close
+	} else {
+		f, err := checkpoint.OpenSafetensors(path)
+		if err != nil {
+			return err
+		}
+		get, end = f, f.Close
+	}
+	if err := r.t.InitFrom(get.Get); err != nil {
+		return errors.Join(usage(fmt.Errorf("--init %s: %s", path, message(err))), end())
+	}
+	return end()
+}
+
+// train runs the loop and says how it ended.
+func (r *session) train() error {
+	wish := listen(r.u, func(code int) {
+		r.u.err.clear()
+		fmt.Fprintln(r.u.err, "leaving at once; the last complete state stands")
+		os.Exit(code)
+	})
+	defer wish.end()
+	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t}
+	if r.t.K == 0 {
+		if err := drawData(filepath.Join(r.dir.Grids(), "data.png"), r.ds, r.s.Config); err != nil {
+			return err
+		}
+		if err := g.draw("init"); err != nil {
+			return err
+		}
+	}
+	loader := data.NewLoader(r.ds, data.LoaderOptions{Seed: r.s.Train.Seed, Batch: r.s.Train.Batch, Flip: r.s.Data.Flip, First: uint64(r.t.K) * uint64(r.s.Train.Batch)})
+	defer loader.Close()
+	w := r.newWatch()
+	hash, _ := buildOf()
+	err := train.Run(context.Background(), r.t, loader, train.Options{
+		Hooks: train.Hooks{
+			Tick: w.tick,
+			Grid: func(step int) error {
+				name := checkpoint.StateName(step)
+				if step >= r.s.Train.Steps {
+					name = "final"
+				}
+				return g.draw(name)
+			},
+			Saved: func(path string, took time.Duration) { w.saved(path, took) },
+			Warn:  func(s string) { r.u.warn("%s", s) },
+		},
+		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true,
+		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: processor(), BLAS: r.dev.BLAS()},
+		Stop: func() bool {
+			w.beat(false)
+			if r.dir.TakeStop() && !wish.stop.Swap(true) {
+				r.u.say("STOP: stopping after this step, with a state saved")
+			}
+			return wish.stop.Load()
+		},
+		Save: func() bool {
+			if r.dir.TakeSave() {
+				wish.save.Store(true)
+				r.u.say("SAVE: saving a state")
+			}
+			return wish.save.Swap(false)
+		},
+	})
+	r.u.err.clear()
+	return r.ended(err, w)
+}
+
+// ended writes down how the run ended and prints where the results are.
+func (r *session) ended(err error, w *watch) error {
+	step := r.t.K
+	var diverged *train.Diverged
+	reason := "complete"
+	switch {
+	case err == nil:
+	case errors.As(err, &diverged):
+		err = divergence(diverged, r.s.Config, r.ds, r.dir.Evidence(), r.dir.States())
+		reason = "diverged"
+	case errors.Is(err, train.ErrStopped) && w.stateAt() == step:
+		err, reason = withCode(exitStopped, errors.New("")), "stopped"
+	case errors.Is(err, train.ErrStopped):
+		err, reason = withCode(exitFailed, fmt.Errorf("stopped at step %s, and its state could not be saved; the last good one stands: %w", comma(step), err)), "failed"
+	default:
+		reason = "failed"
+	}
+	text := reason
+	if err != nil && err.Error() != "" {
+		text = message(err)
+	}
+	w.finish(reason)
+	r.u.files.Infow("end", "reason", text, "code", exitCode(err))
+	if e := r.dir.AppendStop(rundir.Stop{Step: step, Code: exitCode(err), Reason: text}); e != nil {
+		r.u.warn("%v", e)
+	}
+	if reason == "diverged" || reason == "failed" {
+		return err
+	}
+	what := "done"
+	if reason == "stopped" {
+		what = "stopped on request; the same command goes on"
+	}
+	r.u.say("%s: step %s of %s, %s in this start", what, comma(step), comma(r.s.Train.Steps), spanText(time.Since(r.begin)))
+	return errors.Join(err, r.results(step, reason))
+}
+
+// results prints where everything lies.
+func (r *session) results(step int, reason string) error {
+	state, _, err := checkpoint.Latest(filepath.Join(r.out, "states"))
+	if err != nil {
+		state = ""
+	}
+	snapshot, grid := "", ""
+	for _, s := range snapshots(r.out) {
+		if s.ema == "" {
+			snapshot = s.path
+		}
+	}
+	for _, name := range []string{"final", checkpoint.StateName(step / max(1, r.s.Every.Grid.Steps) * r.s.Every.Grid.Steps), "init"} {
+		if path := filepath.Join(r.out, "grids", name+".png"); exists(path) && grid == "" {
+			grid = path
+		}
+	}
+	if r.u.json {
+		return r.u.printJSON(map[string]any{"run": r.out, "step": step, "reason": reason, "state": state, "snapshot": snapshot, "grid": grid,
+			"seconds": time.Since(r.begin).Seconds()})
+	}
+	for _, l := range []struct{ what, path string }{{"state", state}, {"snapshot", snapshot}, {"grid", grid}} {
+		if l.path != "" {
+			r.u.say("%-9s  %s", l.what, l.path)
+		}
+	}
+	r.u.result("%s", r.out)
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// presetName is the preset's name, or custom.
+func (s *settings) presetName() string {
+	if s.Preset == "" {
+		return "custom"
+	}
+	return strings.ToLower(s.Preset)
+}
