@@ -90,7 +90,7 @@ func TestStateInterruptedAnywhere(t *testing.T) {
 			points := 0
 			for ; ; points++ {
 				dir := t.TempDir()
-				mustWrite(t, dir, 6, 7)
+				mustWrite(t, dir, 7)
 				err := killed(func() error {
 					return writeState(&looks{context.Background(), points, kill}, dir, step, stateFiles(step), testManifest())
 				})
@@ -102,7 +102,7 @@ func TestStateInterruptedAnywhere(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !kill {
-					if d := cmp.Diff([]string{"latest", StateName(6), StateName(7)}, names(t, dir)); d != "" {
+					if d := cmp.Diff([]string{"latest", StateName(7)}, names(t, dir)); d != "" {
 						t.Errorf("stopped at %d: %s", points, d)
 					}
 				} else if err := CleanTemp(dir); err != nil {
@@ -112,8 +112,10 @@ func TestStateInterruptedAnywhere(t *testing.T) {
 				if left, _ := filepath.Glob(filepath.Join(dir, "*tmp*")); len(left) > 0 {
 					t.Errorf("point %d: left %q", points, left)
 				}
-				mustWrite(t, dir, 9) // and it goes on
-				wantLatest(t, dir, 9, 0)
+				if kill { // and it goes on
+					mustWrite(t, dir, 9)
+					wantLatest(t, dir, 9, 0)
+				}
 			}
 			if points < 10 {
 				t.Errorf("only %d points to stop at", points)

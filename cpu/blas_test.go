@@ -42,9 +42,9 @@ func TestGemm(t *testing.T) {
 	}
 	for _, b := range []*blas{found, gonumBLAS("")} {
 		var wg sync.WaitGroup
-		for seed := range 8 {
+		for seed := range 4 {
 			wg.Go(func() {
-				for _, s := range [][3]int{{1, 1, 1}, {1, 5, 3}, {7, 1, 2}, {13, 17, 19}, {64, 33, 100}, {3, 130, 8}, {196, 64, 96}} {
+				for _, s := range [][3]int{{1, 1, 1}, {1, 5, 3}, {7, 1, 2}, {13, 17, 19}, {40, 33, 100}, {3, 130, 8}, {196, 64, 96}} {
 					for trans := range 4 {
 						for _, beta := range []float32{0, 1, 0.5} {
 							m, n, k, ta, tb := s[0], s[1], s[2], trans&1 != 0, trans&2 != 0

@@ -166,33 +166,42 @@ func (g *conv) tap(o, t, pad, size int) int {
 	return i / g.up
 }
 
+// A reach is one input pixel that an output pixel reads, and where its tap's C weights begin within a filter.
+type reach struct{ pixel, at int }
+
+// reaches appends what output pixel (p,q) of image n reads to list.
+func (g *conv) reaches(list []reach, n, p, q int) []reach {
+	for r := range g.r {
+		h := g.tap(p, r, g.padH, g.h)
+		for s := range g.s {
+			if w := g.tap(q, s, g.padW, g.w); h >= 0 && w >= 0 {
+				list = append(list, reach{(n*g.h+h)*g.w + w, (r*g.s + s) * g.c})
+			}
+		}
+	}
+	return list
+}
+
 // correlateExact is the definition.
 func (d *Device) correlateExact(g conv, x0, x1, f []float32, scale float32, ep epilogue, outs ...convOutput) {
+	filter := g.r * g.s * g.c
 	d.each(g.n*g.p, func(_, row int) {
 		n, p := row/g.p, row%g.p
+		reaches := make([]reach, 0, g.r*g.s)
 		for q := range g.q {
 			at := row*g.q + q
+			reaches = g.reaches(reaches[:0], n, p, q)
 			for _, o := range outs {
 				for j := range o.k {
 					k := o.first + j
 					var sum float64
-					for r := range g.r {
-						h := g.tap(p, r, g.padH, g.h)
-						if h < 0 {
-							continue
+					for _, i := range reaches {
+						weights := f[k*filter+i.at:][:g.c]
+						for c, v := range x0[i.pixel*g.c0:][:g.c0] {
+							sum += float64(v) * float64(weights[c])
 						}
-						for s := range g.s {
-							w := g.tap(q, s, g.padW, g.w)
-							if w < 0 {
-								continue
-							}
-							pixel, filter := (n*g.h+h)*g.w+w, f[((k*g.r+r)*g.s+s)*g.c:][:g.c]
-							for c, v := range x0[pixel*g.c0:][:g.c0] {
-								sum += float64(v) * float64(filter[c])
-							}
-							for c, v := range part(x1, pixel*g.c1, (pixel+1)*g.c1) {
-								sum += float64(v) * float64(filter[g.c0+c])
-							}
+						for c, v := range part(x1, i.pixel*g.c1, (i.pixel+1)*g.c1) {
+							sum += float64(v) * float64(weights[g.c0+c])
 						}
 					}
 					if ep.bias != nil {
@@ -218,29 +227,17 @@ func (d *Device) wgradExact(g conv, sums, x0, x1, dy []float32, scale float32) {
 	d.each(d.slices(g.n)*g.k, func(_, unit int) {
 		slice, k := unit/g.k, unit%g.k
 		sum := make([]float64, filter)
-		for n := slice * d.slice; n < min((slice+1)*d.slice, g.n); n++ {
-			for p := range g.p {
-				for q := range g.q {
-					slope := float64(dy[((n*g.p+p)*g.q+q)*g.k+k])
-					for r := range g.r {
-						h := g.tap(p, r, g.padH, g.h)
-						if h < 0 {
-							continue
-						}
-						for s := range g.s {
-							w := g.tap(q, s, g.padW, g.w)
-							if w < 0 {
-								continue
-							}
-							pixel, to := (n*g.h+h)*g.w+w, sum[(r*g.s+s)*g.c:][:g.c]
-							for c, v := range x0[pixel*g.c0:][:g.c0] {
-								to[c] += slope * float64(v)
-							}
-							for c, v := range part(x1, pixel*g.c1, (pixel+1)*g.c1) {
-								to[g.c0+c] += slope * float64(v)
-							}
-						}
-					}
+		reaches := make([]reach, 0, g.r*g.s)
+		for at := slice * d.slice * g.p * g.q; at < min((slice+1)*d.slice, g.n)*g.p*g.q; at++ {
+			slope := float64(dy[at*g.k+k])
+			reaches = g.reaches(reaches[:0], at/(g.p*g.q), at/g.q%g.p, at%g.q)
+			for _, i := range reaches {
+				to := sum[i.at:][:g.c]
+				for c, v := range x0[i.pixel*g.c0:][:g.c0] {
+					to[c] += slope * float64(v)
+				}
+				for c, v := range part(x1, i.pixel*g.c1, (i.pixel+1)*g.c1) {
+					to[g.c0+c] += slope * float64(v)
 				}
 			}
 		}

@@ -129,12 +129,12 @@ func TestConv2dFolds(t *testing.T) {
 		h, w, c0, c1, k, r, s int
 		p                     tensor.Conv2d
 	}{
-		{14, 14, 64, 32, 130, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 0.7}},
-		{14, 14, 64, 32, 130, 1, 1, tensor.Conv2d{Stride: 1, Scale: 0.7}},
+		{7, 14, 64, 32, 70, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 0.7}},
+		{7, 14, 64, 32, 70, 1, 1, tensor.Conv2d{Stride: 1, Scale: 0.7}},
 		{15, 15, 32, 0, 32, 3, 3, tensor.Conv2d{Stride: 2, Scale: 1}},
 		{12, 12, 3, 0, 32, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
 		{12, 12, 32, 5, 3, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
-		{33, 32, 128, 0, 8, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
+		{33, 32, 128, 0, 4, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
 	} {
 		const n = 32
 		x0, w := optest.Normal("x0", n, c.h, c.w, c.c0), optest.Normal("w", c.k, c.r, c.s, c.c0+c.c1)

@@ -335,7 +335,7 @@ func (l *loop) state() error {
 		return err
 	})
 	l.stateAt = l.K
-	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), l.StateBytes(), job, "the state was not saved")
+	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), 2*l.StateBytes(), job, "the state was not saved")
 }
 
 // snapshot saves every average to sample from.
