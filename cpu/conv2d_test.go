@@ -134,7 +134,7 @@ func TestConv2dFolds(t *testing.T) {
 		{15, 15, 32, 0, 32, 3, 3, tensor.Conv2d{Stride: 2, Scale: 1}},
 		{12, 12, 3, 0, 32, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
 		{12, 12, 32, 5, 3, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
-		{33, 32, 128, 0, 4, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
+		{33, 32, 128, 0, 5, 3, 3, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1}},
 	} {
 		const n = 32
 		x0, w := optest.Normal("x0", n, c.h, c.w, c.c0), optest.Normal("w", c.k, c.r, c.s, c.c0+c.c1)

@@ -37,7 +37,7 @@ func TestPseudoHuberGolden(t *testing.T) {
 	for _, open := range []optest.Open{fast, exact} {
 		d := open(t)
 		for _, v := range []struct{ s, want float64 }{
-			{0, 0}, {1e-4, .00162638489}, {1, .970517959}, {100, 9.97011495}, {1e-10, 1e-10 / (2 * c)},
+			{0, 0}, {1e-4, .00162638489}, {1, .970517959}, {100, 9.97011495}, {1e-10, 1e-10 / (2 * c)}, {1e-20, 1e-20 / (2 * c)},
 		} {
 			y := optest.Zeros(1, 3072)
 			y.V[17], y.V[3000] = float32(math.Sqrt(v.s)*0.6), float32(math.Sqrt(v.s)*0.8)

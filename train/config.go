@@ -242,6 +242,9 @@ func (c Config) Resolve(height, width, channels, classes int) (Config, error) {
 
 // Complete resolves s1 and huber_c and checks the result.
 func (c Config) Complete() (Config, error) {
+	if c.Model.Attention == nil {
+		c.Model.Attention = []int{} // one way to say none, in files too
+	}
 	if c.Objective.S1 == 0 {
 		if c.Objective.S0 < 1 || c.Train.Steps < 1 || c.Train.StageMin < 1 {
 			return c, c.Check()

@@ -67,7 +67,7 @@ func arrange(app *cli.App, args []string) (line, error) {
 	}
 	if len(l.command.Subcommands) > 0 {
 		if !l.help {
-			return l, usagef("%s wants one of: %s", path, strings.Join(names(commands), ", "))
+			return l, usagef("%swants one of: %s", inCommand(path), strings.Join(names(commands), ", "))
 		}
 		return l, nil
 	}
@@ -91,10 +91,10 @@ func (l *line) checkFlags(path string, flags []string) error {
 			}
 		}
 		if have == nil {
-			return usagef("%s: unknown flag --%s%s", path, name, didYouMean(name, known, "--"))
+			return usagef("%sunknown flag --%s%s", inCommand(path), name, didYouMean(name, known, "--"))
 		}
 		if _, list := have.(*cli.StringSliceFlag); l.given[have.Names()[0]] && !list {
-			return usagef("%s: flag --%s is given twice", path, name)
+			return usagef("%sflag --%s is given twice", inCommand(path), name)
 		}
 		l.given[have.Names()[0]] = true
 	}
@@ -102,12 +102,15 @@ func (l *line) checkFlags(path string, flags []string) error {
 }
 
 func unknownCommand(path, name string, commands []*cli.Command) error {
+	return usagef("%sunknown command %s%s\n  %s --help lists them", inCommand(path), name, didYouMean(name, names(commands), ""), path)
+}
+
+// inCommand is the beginning of a message about the words of a command; the program's own name stands before it already.
+func inCommand(path string) string {
 	if path == "ict" {
-		path = "ict: "
-	} else {
-		path += ": "
+		return ""
 	}
-	return usagef("%sunknown command %s%s", strings.TrimPrefix(path, "ict: "), name, didYouMean(name, names(commands), ""))
+	return strings.TrimPrefix(path, "ict ") + ": "
 }
 
 func names(commands []*cli.Command) []string {

@@ -80,7 +80,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		return memoryAdvice(dev, s.Config, f, free)
 	}
 	if err != nil {
-		return err
+		return usage(s.located(err))
 	}
 	t, err := train.New(dev, tensor.Alone{}, s.Config)
 	if err != nil {

@@ -252,6 +252,7 @@ type weights struct {
 	json       json.RawMessage
 	config     train.Config
 	file       *checkpoint.File // to sample from
+	online     *checkpoint.File // of a state: the weights beside the averages
 	files      []namedFile
 	close      func() error
 }
@@ -342,6 +343,7 @@ func openState(path, ema string) (*weights, error) {
 		return nil, errors.Join(usagef("%s: no average %s; the run keeps %s", path, ema, rates(w.config.EMA)), s.Close())
 	}
 	w.file, w.ema = file, ema
+	w.online, _ = s.File("weights.safetensors")
 	return w, nil
 }
 

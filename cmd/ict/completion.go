@@ -21,7 +21,7 @@ func completionCommand() *cli.Command {
 			case "fish":
 				fmt.Fprint(u.out, fishCompletion(c.App.Commands, nil))
 			default:
-				return usagef("ict completion: no script for %s; there are bash, zsh and fish", shell)
+				return usagef("completion: no script for %s; there are bash, zsh and fish", shell)
 			}
 			return nil
 		}),

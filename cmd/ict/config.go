@@ -62,7 +62,7 @@ type settings struct {
 func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, error) {
 	var file, env, flags []patch
 	for _, f := range list {
-		if !c.IsSet(f.flag) {
+		if !given(c, f.flag) && c.String(f.flag) == "" { // an empty variable is none
 			continue
 		}
 		to, origin := &env, "$"+envName(f.flag)

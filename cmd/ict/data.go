@@ -140,7 +140,7 @@ func setText(ds data.Dataset) string {
 
 func makeAction(c *cli.Context, u *ui) error {
 	if kind := c.Args().First(); kind != "shapes" {
-		return usagef("ict data make: unknown kind %s%s", kind, didYouMean(kind, []string{"shapes"}, ""))
+		return usagef("data make: unknown kind %s%s", kind, didYouMean(kind, []string{"shapes"}, ""))
 	}
 	out, err := wantOut(c, "shapes.pack")
 	if err != nil {

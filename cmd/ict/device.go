@@ -53,6 +53,15 @@ func deviceText(d *cpu.Device) string {
 	return fmt.Sprintf("cpu, %d thread%s, BLAS %s", d.Threads(), s, d.BLAS())
 }
 
+// blasName is what equal bits depend on: the library without the place it was found at.
+func blasName(d *cpu.Device) string {
+	name, place, ok := strings.Cut(d.BLAS(), " (")
+	if ok && strings.Contains(place, "/") {
+		return name
+	}
+	return d.BLAS()
+}
+
 // processor is the model of this machine's processor.
 func processor() string {
 	b, _ := os.ReadFile("/proc/cpuinfo")

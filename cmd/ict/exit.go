@@ -42,7 +42,12 @@ func withCode(code int, err error) error {
 // usage makes an error one of wrong use.
 func usage(err error) error { return withCode(exitUsage, err) }
 
-func usagef(format string, a ...any) error { return usage(fmt.Errorf(format, a...)) }
+func usagef(format string, a ...any) error { return usage(said(fmt.Sprintf(format, a...))) }
+
+// said is an error in the words of a command: what stands in front is no package.
+type said string
+
+func (s said) Error() string { return string(s) }
 
 // interrupted is the error of something that a signal ended.
 type interrupted struct{ signal syscall.Signal }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"ict/data"
@@ -101,16 +102,20 @@ func (g *grids) rows(levels []float64) ([][]byte, error) {
 func drawData(path string, ds data.Dataset, c train.Config) error {
 	l := data.NewLoader(ds, data.LoaderOptions{Seed: c.Train.Seed, Batch: c.Train.Batch, Flip: c.Data.Flip})
 	defer l.Close()
-	b, err := l.Next(context.Background())
-	if err != nil {
-		return err
-	}
 	m := c.Model
-	images := split(b.Images, m.Pixels())
-	images = images[:min(len(images), gridCols*gridCols)]
-	for i, img := range images {
-		if b.Flip[i] {
-			mirror(img, m.Resolution, m.ImageChannels)
+	var images [][]byte
+	for want := gridCols * gridCols; len(images) < want; {
+		b, err := l.Next(context.Background())
+		if err != nil {
+			return err
+		}
+		for i, img := range split(slices.Clone(b.Images), m.Pixels()) {
+			if b.Flip[i] {
+				mirror(img, m.Resolution, m.ImageChannels)
+			}
+			if len(images) < want {
+				images = append(images, img)
+			}
 		}
 	}
 	return writePNG(path, data.Grid(images, m.Resolution, m.Resolution, m.ImageChannels, gridCols, 2, gridScale(m.Resolution), nil), "")

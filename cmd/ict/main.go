@@ -53,7 +53,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		DisableSliceFlagSeparator: true,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
-			trainCommand(), sampleCommand(), dataCommand(), ckptCommand(), planCommand(), benchCommand(),
+			trainCommand(), sampleCommand(), dataCommand(), ckptCommand(), planCommand(), benchCommand(), parityCommand(),
 			versionCommand(), completionCommand(),
 		},
 	}
@@ -88,11 +88,11 @@ func action(least, most int, do func(c *cli.Context, u *ui) error) cli.ActionFun
 	return func(c *cli.Context) error {
 		switch n := c.NArg(); {
 		case n < least:
-			return usagef("%s wants %s\n  %s --help shows how", c.Command.HelpName, c.Command.ArgsUsage, c.Command.HelpName)
+			return usagef("%swants %s\n  %s --help shows how", inCommand(c.Command.HelpName), c.Command.ArgsUsage, c.Command.HelpName)
 		case most == 0 && n > 0:
-			return usagef("%s takes no argument; got %s", c.Command.HelpName, c.Args().First())
+			return usagef("%stakes no argument; got %s", inCommand(c.Command.HelpName), c.Args().First())
 		case most > 0 && n > most:
-			return usagef("%s takes %s; got %d arguments: %s", c.Command.HelpName, c.Command.ArgsUsage, n, strings.Join(c.Args().Slice(), " "))
+			return usagef("%stakes %s; got %d arguments: %s", inCommand(c.Command.HelpName), c.Command.ArgsUsage, n, strings.Join(c.Args().Slice(), " "))
 		}
 		u, err := newUI(c)
 		if err != nil {
@@ -128,6 +128,9 @@ var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model:
 // message is an error as users see it: without the names of packages in front.
 func message(err error) string {
 	s := err.Error()
+	if own := said(""); errors.As(err, &own) {
+		return s
+	}
 	for {
 		cut := s
 		for _, p := range prefixes {

@@ -52,7 +52,7 @@ func planAction(c *cli.Context, u *ui) error {
 	free := freeMemory()
 	f, fits := fit(dev, &s.Config, free)
 	if f == nil {
-		return fits
+		return usage(s.located(fits))
 	}
 	if u.json {
 		return u.printJSON(planReport(s.Config, f, free))
@@ -114,8 +114,8 @@ func forecastLines(c train.Config, f *train.Forecast) []string {
 	student, target := f.Plans()
 	macs := float64(f.Net().Tape.MACs()) / float64(f.MicroBatch())
 	lines := []string{
-		fmt.Sprintf("network    %s, %d×%d×%d, %s parameters, %.3g GMAC an image", c.Model.Kind, c.Model.Resolution, c.Model.Resolution, c.Model.ImageChannels,
-			comma(f.Net().Tape.Params()), macs/1e9),
+		fmt.Sprintf("network    %s, %d×%d×%d, %s parameters, %s an image", c.Model.Kind, c.Model.Resolution, c.Model.Resolution, c.Model.ImageChannels,
+			comma(f.Net().Tape.Params()), macText(macs)),
 		fmt.Sprintf("step       %d images, %s; %s in all", c.Train.Batch, flopText(float64(f.StepFLOPs)), flopText(float64(f.StepFLOPs)*float64(c.Train.Steps))),
 		fmt.Sprintf("stages     %s", stagesText(c)),
 		fmt.Sprintf("arena      student %s planned, %s unshared, %s at least; teacher %s, %s, %s", bytesText(student.Bytes), bytesText(student.Unshared),

@@ -426,7 +426,7 @@ func (d *drawing) sampler(dev tensor.Backend) (*sample.Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := model.LoadWeights(dev, w, fileTensors(d.file)); err != nil {
+	if err := model.LoadWeights(dev, w, d.tensor); err != nil {
 		return nil, withCode(exitDamaged, fmt.Errorf("%s: %s", d.path, message(err)))
 	}
 	d.batch = min(d.batch, d.n)
@@ -446,15 +446,16 @@ func (d *drawing) sampler(dev tensor.Backend) (*sample.Sampler, error) {
 	return sample.New(dev, m, d.noiseLevels(), w, d.batch, sample.Options{})
 }
 
-// fileTensors is a file as model.LoadWeights asks for it.
-func fileTensors(f *checkpoint.File) func(string) ([]int, []float32, bool) {
-	return func(name string) ([]int, []float32, bool) {
-		t, ok := f.Get(name)
-		if !ok || t.DType != checkpoint.F32 {
-			return nil, nil, false
-		}
-		return t.Shape, checkpoint.Float32s(t.Data), true
+// tensor gives a parameter as model.LoadWeights asks for it. Averages in states have no buffers: those lie with the weights.
+func (w *weights) tensor(name string) ([]int, []float32, bool) {
+	t, ok := w.file.Get(name)
+	if !ok && w.online != nil {
+		t, ok = w.online.Get(name)
 	}
+	if !ok || t.DType != checkpoint.F32 {
+		return nil, nil, false
+	}
+	return t.Shape, checkpoint.Float32s(t.Data), true
 }
 
 // writeImages writes one file per image.

@@ -346,7 +346,7 @@ func (r *session) train() error {
 			Warn:  func(s string) { r.u.warn("%s", s) },
 		},
 		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true,
-		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: processor(), BLAS: r.dev.BLAS()},
+		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: processor(), BLAS: blasName(r.dev)},
 		Stop: func() bool {
 			w.beat(false)
 			if r.dir.TakeStop() && !wish.stop.Swap(true) {

@@ -180,16 +180,18 @@ func rateText(r float64) string {
 }
 
 // flopText writes a number of operations: 12.3 GFLOP, 7.0e19 FLOP.
-func flopText(n float64) string {
-	for _, u := range []struct {
-		name string
-		unit float64
-	}{{"kFLOP", 1e3}, {"MFLOP", 1e6}, {"GFLOP", 1e9}, {"TFLOP", 1e12}, {"PFLOP", 1e15}} {
-		if n < 1000*u.unit {
-			return fmt.Sprintf("%.3g %s", n/u.unit, u.name)
+func flopText(n float64) string { return unitText(n, "FLOP") }
+
+// macText writes a number of multiply-adds.
+func macText(n float64) string { return unitText(n, "MAC") }
+
+func unitText(n float64, what string) string {
+	for i, prefix := range []string{"k", "M", "G", "T", "P"} {
+		if unit := math.Pow(1000, float64(i+1)); n < 1000*unit {
+			return fmt.Sprintf("%.3g %s%s", n/unit, prefix, what)
 		}
 	}
-	return fmt.Sprintf("%.1e FLOP", n)
+	return strings.Replace(fmt.Sprintf("%.1e %s", n, what), "e+", "e", 1)
 }
 
 // spanText writes a duration for people: 42 s, 8 min, 3 h 20 min, 1 d 13 h.

@@ -27,18 +27,21 @@ func damaged(format string, a ...any) error {
 // maxBytes bounds what running a file may take: parity files are small, and a file must not be able to fill a machine.
 const maxBytes = 4 << 30
 
+// lossEach is the group of single losses, which has no tolerance.
+const lossEach = "loss/each"
+
 // job runs what a file describes and measures the results.
 type job func(dev tensor.Backend, m measures) error
 
-// kinds of file: the groups that are judged, the metadata beyond the common fields, and how to read one.
+// kinds of file: the groups that are measured, the metadata beyond the common fields, and how to read one.
 var kinds = map[string]struct {
 	groups, fields []string
 	load           func(f *file) (job, error)
 }{
 	"network":   {[]string{"out", "grad"}, []string{"model"}, loadNetwork},
-	"step":      {[]string{"out", "loss", "grad"}, []string{"model", "objective"}, loadStep},
+	"step":      {[]string{"out", "loss", lossEach, "grad"}, []string{"model", "objective"}, loadStep},
 	"optimizer": {[]string{"out"}, []string{"optimizer"}, loadOptimizer},
-	"train":     {[]string{"loss", "change", "ema"}, []string{"model", "objective", "optimizer"}, loadTrain},
+	"train":     {[]string{"loss", lossEach, "change", "ema"}, []string{"model", "objective", "optimizer"}, loadTrain},
 	"sampler":   {[]string{"out"}, []string{"model", "sampler"}, loadSampler},
 }
 
@@ -70,7 +73,7 @@ func run(open func() (tensor.Backend, error), precision string, c *checkpoint.Fi
 	}
 	groups := kinds[meta.kind].groups
 	for _, g := range groups {
-		if _, ok := ceilings[g]; !ok {
+		if _, ok := ceilings[g]; !ok && g != lossEach {
 			return Report{}, damaged("tolerance: %s: no group %s", precision, g)
 		}
 	}

@@ -135,7 +135,7 @@ func loadStep(f *file) (job, error) {
 		if err != nil {
 			return err
 		}
-		m.addEach("loss", "out/loss", got, loss)
+		m.addLosses("out/loss", got, loss)
 		ref := map[string][]float32{}
 		for i, e := range p.trained() {
 			ref[e.Name] = grads[i]
@@ -204,7 +204,7 @@ func loadTrain(f *file) (job, error) {
 			}
 			losses = append(losses, float32(t.Stats.LastLoss))
 		}
-		m.addEach("loss", "out/loss", losses, loss)
+		m.addLosses("out/loss", losses, loss)
 		if err := m.addAll("change", "out/param/*", dev, t.Online, p.entries, end, start); err != nil {
 			return err
 		}
