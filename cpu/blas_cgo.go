@@ -76,23 +76,31 @@ func loadBLAS(name string) (*blas, error) {
 				cfloat(b), C.int(ldb), C.float(beta), cfloat(c), C.int(ldc))
 		},
 	}
-	if lib.locks == 0 { // a build for one thread: its calls must not overlap
-		var mu sync.Mutex
-		overlapping := b.sgemm
-		b.sgemm = func(ta, tb bool, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
-			mu.Lock()
-			defer mu.Unlock()
-			overlapping(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
-		}
+	if lib.locks == 0 {
+		b.oneAtATime()
 	} else {
 		warmBLAS(f, runtime.GOMAXPROCS(0))
 	}
 	core := C.GoString(lib.core)
-	version := strings.Join(strings.Fields(C.GoString(lib.config))[:2], " ")
+	version := "OpenBLAS"
+	if words := strings.Fields(C.GoString(lib.config)); len(words) > 1 && words[0] == version { // old ones do not say
+		version += " " + words[1]
+	}
 	b.name = fmt.Sprintf("%s, %s kernels (%s)", version, core, name)
 	b.warn = coreWarning(core, int(C.blas_processor()))
 	openedBLAS[name] = b
 	return b, nil
+}
+
+// oneAtATime keeps calls of a build for one thread from overlapping.
+func (b *blas) oneAtATime() {
+	var mu sync.Mutex
+	overlapping := b.sgemm
+	b.sgemm = func(ta, tb bool, m, n, k int, alpha float32, x []float32, lda int, y []float32, ldb int, beta float32, c []float32, ldc int) {
+		mu.Lock()
+		defer mu.Unlock()
+		overlapping(ta, tb, m, n, k, alpha, x, lda, y, ldb, beta, c, ldc)
+	}
 }
 
 // warmBLAS writes the library's buffers once, see blas_warm.

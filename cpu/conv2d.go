@@ -88,9 +88,11 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 	}
 	g := newConv(op, dy.Shape, s0, s1, w, p)
 	var outs []convOutput
+	var stored []tensor.Tensor
 	for i, dx := range []tensor.Acc{dx0, dx1} {
 		if !dx.Absent() {
 			outs = append(outs, convOutput{y: d.out(dx.Tensor), first: i * g.c0, k: dx.Shape[3], beta: dx.Beta})
+			stored = append(stored, dx.Tensor)
 		}
 	}
 	if d.exact {
@@ -98,10 +100,8 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 	} else {
 		d.correlate(g.backward(), d.in(dy), nil, d.in(wt), p.Scale, epilogue{}, outs...)
 	}
-	for _, dx := range []tensor.Acc{dx0, dx1} {
-		if !dx.Absent() {
-			d.store(dx.Tensor, d.out(dx.Tensor))
-		}
+	for i, o := range outs {
+		d.store(stored[i], o.y)
 	}
 }
 

@@ -28,6 +28,10 @@
 //              mma_m16n8k8_tf32(d, a, b)          the same on tf32 bits
 // launches     launch(kernel, grid, block, smem, ex, args...)   status; args are converted to the kernel's parameters
 // checks       ICT_CHECK_DEVICE(cond)             traps in the simulator and with ICT_SANITIZE, else nothing
+//
+// A column's file is one namespace ict from its first kernel to its last launcher, the launchers defined extern "C" inside
+// it: a `using namespace ict` at file scope makes sqrt, exp and fma ambiguous in NVIDIA's own headers. Kernels carry the
+// name of their op, since all files share the namespace.
 #ifndef ICT_INTRIN_CUH
 #define ICT_INTRIN_CUH
 

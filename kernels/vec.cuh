@@ -66,7 +66,7 @@ template <int W, typename T> __device__ __forceinline__ void store(T *p, const f
 	}
 }
 
-// silu(x) = x/(1 + e^-x); its derivative s(1 + x(1 - s)), s the sigmoid, with the limits 0 and 1 where x(1 - s) has none.
+// silu(x) = x/(1 + e^-x); its derivative s(1 + x(1 - s)), s the sigmoid; 0 where e^-x overflows.
 __device__ __forceinline__ float silu(float x) { return x / (1.0f + exp(-x)); }
 __device__ __forceinline__ float silu_derivative(float x) {
 	float e = exp(-x), s = 1.0f / (1.0f + e);

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"ict/model"
@@ -175,7 +176,14 @@ func Wall(d time.Duration) Interval { return Interval{Wall: d} }
 
 func (i Interval) String() string {
 	if i.Wall > 0 {
-		return i.Wall.String()
+		s := i.Wall.String() // 30m0s
+		if strings.HasSuffix(s, "m0s") {
+			s = strings.TrimSuffix(s, "0s")
+		}
+		if strings.HasSuffix(s, "h0m") {
+			s = strings.TrimSuffix(s, "0m")
+		}
+		return s
 	}
 	return strconv.Itoa(i.Steps)
 }
@@ -183,7 +191,7 @@ func (i Interval) String() string {
 // MarshalJSON writes the number of steps, or the duration as a string.
 func (i Interval) MarshalJSON() ([]byte, error) {
 	if i.Wall > 0 {
-		return json.Marshal(i.Wall.String())
+		return json.Marshal(i.String())
 	}
 	return json.Marshal(i.Steps)
 }

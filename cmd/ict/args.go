@@ -161,8 +161,11 @@ func nearest(got string, known []string) string {
 	best, fewest := "", max(2, len(got)/2)+1
 	for _, k := range known {
 		d := edits(got, k)
-		if strings.HasPrefix(k, got) || strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) {
+		if strings.HasPrefix(k, got) { // begun, not ended
 			d = min(d, 1)
+		}
+		if strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) {
+			d = min(d, 2)
 		}
 		if d < fewest {
 			best, fewest = k, d

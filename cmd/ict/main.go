@@ -19,6 +19,13 @@ func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
 // run is the program: it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
 	s := newScreen(stderr)
+	defer func() {
+		if r := recover(); r != nil {
+			s.clear()
+			fmt.Fprintln(s, "ict: this is a bug of ict; please report it, with the command and the lines below")
+			panic(r)
+		}
+	}()
 	err := dispatch(args, stdout, stderr)
 	if err != nil && err.Error() != "" {
 		fmt.Fprintln(s, s.paint(red, "ict: ")+message(err))

@@ -16,6 +16,7 @@ import (
 	"ict/cpu"
 	"ict/data"
 	"ict/internal/rundir"
+	"ict/sample"
 	"ict/tensor"
 	"ict/train"
 )
@@ -340,7 +341,12 @@ func (r *session) train() error {
 				if step >= r.s.Train.Steps {
 					name = "final"
 				}
-				return g.draw(name)
+				err := g.draw(name)
+				if errors.Is(err, sample.ErrNotFinite) || isFull(err) { // no reason to end a run
+					r.u.warn("the grid of step %s was not drawn: %s", comma(step), message(err))
+					return nil
+				}
+				return err
 			},
 			Saved: func(path string, took time.Duration) { w.saved(path, took) },
 			Warn:  func(s string) { r.u.warn("%s", s) },
@@ -372,6 +378,8 @@ func (r *session) ended(err error, w *watch) error {
 	var diverged *train.Diverged
 	reason := "complete"
 	switch {
+	case err == nil && w.stateAt() != step:
+		err, reason = withCode(exitFailed, fmt.Errorf("%s is complete, but its last state could not be saved; free space, and the same command makes the rest again", r.out)), "failed"
 	case err == nil:
 	case errors.As(err, &diverged):
 		err = divergence(diverged, r.s.Config, r.ds, r.dir.Evidence(), r.dir.States())
@@ -420,6 +428,7 @@ func (r *session) results(step int, reason string) error {
 			grid = path
 		}
 	}
+	r.u.repeat(1)
 	if r.u.json {
 		return r.u.printJSON(map[string]any{"run": r.out, "step": step, "reason": reason, "state": state, "snapshot": snapshot, "grid": grid,
 			"seconds": time.Since(r.begin).Seconds()})

@@ -93,15 +93,21 @@ func (u *ui) buildLog() {
 	u.log = zap.New(zapcore.NewTee(files, zapcore.NewCore(enc, zapcore.AddSync(u.err), level))).Sugar()
 }
 
-// finish repeats the warnings and closes the log files.
-func (u *ui) finish() error {
+// repeat lists the warnings at the end, once, if there are at least so many.
+func (u *ui) repeat(least int) {
 	u.err.clear()
-	if len(u.warnings) > 1 {
-		fmt.Fprintf(u.err, "%d warnings:\n", len(u.warnings))
+	if n := len(u.warnings); n >= least {
+		fmt.Fprintf(u.err, "%d warning%s:\n", n, plural(n))
 		for i, w := range u.warnings {
 			fmt.Fprintf(u.err, "  %d  %s\n", i+1, w)
 		}
 	}
+	u.warnings = nil
+}
+
+// finish closes the log files.
+func (u *ui) finish() error {
+	u.repeat(2)
 	var first error
 	for _, c := range u.close {
 		if err := c(); err != nil && first == nil {

@@ -27,7 +27,7 @@ func parseCount(s string) (int, error) {
 	}
 	f, err := strconv.ParseFloat(digits, 64)
 	n := math.Round(f * unit)
-	if err != nil || math.Abs(n) > 1<<53 || math.Abs(n-f*unit) > 1e-6 {
+	if err != nil || !(math.Abs(n) <= 1<<53) || math.Abs(n-f*unit) > 1e-6 {
 		return 0, fmt.Errorf("got %q, want a whole number, like 400000 or 400k or 1.5M", s)
 	}
 	return int(n), nil
