@@ -86,7 +86,7 @@ forward() {
 
 	// An entry leaves its number in r11 and jumps; until the table is filled, to ict_driver_first, which keeps the arguments.
 	__asm__(
-		".text\n.hidden ict_driver_first\n.globl ict_driver_first\n.type ict_driver_first,@function\nict_driver_first:\n"
+		".pushsection .text\n.hidden ict_driver_first\n.globl ict_driver_first\n.type ict_driver_first,@function\nict_driver_first:\n"
 		"push %rbp\nmov %rsp,%rbp\nsub $192,%rsp\n"
 		"mov %rdi,(%rsp)\nmov %rsi,8(%rsp)\nmov %rdx,16(%rsp)\nmov %rcx,24(%rsp)\nmov %r8,32(%rsp)\nmov %r9,40(%rsp)\nmov %r11,48(%rsp)\n"
 		"movups %xmm0,64(%rsp)\nmovups %xmm1,80(%rsp)\nmovups %xmm2,96(%rsp)\nmovups %xmm3,112(%rsp)\n"
@@ -97,8 +97,7 @@ forward() {
 	C
 	awk '{ printf "\t\".globl %s\\n.hidden %s\\n.type %s,@function\\n%s:\\nmov $%d,%%r11d\\njmp *ict_driver_entries+%d(%%rip)\\n\"\n", $1, $1, $1, $1, NR-1, 8*(NR-1) }' <<<"$list"
 	cat <<-C
-		".data\n.balign 8\n.globl ict_driver_entries\n.hidden ict_driver_entries\nict_driver_entries:\n.rept $(wc -l <<<"$list")\n.quad ict_driver_first\n.endr\n"
-		".section .note.GNU-stack,\"\",@progbits\n");
+		".popsection\n.pushsection .data\n.balign 8\n.globl ict_driver_entries\n.hidden ict_driver_entries\nict_driver_entries:\n.rept $(wc -l <<<"$list")\n.quad ict_driver_first\n.endr\n.popsection\n");
 	C
 }
 

@@ -13,7 +13,7 @@ GPU_LDFLAGS = $(LDFLAGS) -X ict/gpu.kernelsSHA=$(KERNELS_SHA)
 # The go command sees neither libraries nor headers outside a package: the hash of kernels.h makes it compile again, the
 # hash of the kernels makes it link again. $(1) is the folder of the libraries; -O2 is what the go command would say.
 gpu_env = CGO_ENABLED=1 CGO_LDFLAGS=-L$(CURDIR)/$(1) \
-	CGO_CFLAGS='-O2 -I$(CURDIR)/gpu/cuda -I$(CUDA_ROOT)/include -DICT_KERNELS_H=0x$(shell sha256sum <kernels/kernels.h | cut -c1-8)'
+	CGO_CFLAGS='-O2 -I$(CURDIR)/gpu/cuda -I$(CUDA_ROOT)/include -DICT_KERNELS_HEADER=0x$(shell sha256sum <kernels/kernels.h | cut -c1-8)'
 
 define gpu_driver
 $(1)/libcuda.a $(1)/driver.symbols &: dev/forward-cuda.sh gpu/cuda/cuda.h kernels/kernels.h $(wildcard gpu/*.go) | $(GPU_TOOLKIT)

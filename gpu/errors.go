@@ -76,9 +76,10 @@ func (e *Error) Unwrap() []error { return sentinels[e.Code] }
 func noKernel(sm int, archs string) error {
 	var list []string
 	for _, a := range strings.Fields(archs) {
-		if strings.HasPrefix(a, "ptx") {
+		switch {
+		case strings.HasPrefix(a, "ptx"):
 			a = "PTX"
-		} else {
+		case a[0] >= '0' && a[0] <= '9':
 			a = "sm_" + a
 		}
 		list = append(list, a)

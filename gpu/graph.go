@@ -40,20 +40,24 @@ func (d *Device) Capture(step func()) (func(), error) {
 		return nil, d.failCapture(r)
 	}
 	var captured C.CUgraph
-	end := func() C.CUresult { d.capturing = false; return C.cuStreamEndCapture(stream, &captured) }
-	d.capturing = true
-	finished := false
+	end := func() (r C.CUresult) {
+		if d.capturing {
+			d.capturing = false
+			r = C.cuStreamEndCapture(stream, &captured)
+		}
+		return r
+	}
 	defer func() {
-		if !finished { // step panicked
-			end()
+		end() // step panicked
+		if captured != nil {
+			C.cuGraphDestroy(captured)
 		}
 	}()
+	d.capturing = true
 	step()
-	finished = true
 	if r := end(); r != C.CUDA_SUCCESS {
 		return nil, d.failCapture(r)
 	}
-	defer C.cuGraphDestroy(captured)
 	if d.err != nil {
 		return nil, d.err
 	}

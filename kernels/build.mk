@@ -34,7 +34,7 @@ build/kernels.sha: $(KERNELS_FILES) kernels/build.mk
 build/cuda/toolkit/bin/nvcc:
 	dev/fetch-nvcc.sh build/cuda/toolkit
 
-build/cuda/%.o build/cuda/%.log &: kernels/%.cu build/kernels.sha $(KERNELS_COMPILE) | $(filter build/%,$(NVCC))
+build/cuda/%.o build/cuda/%.log: kernels/%.cu build/kernels.sha $(KERNELS_COMPILE) | $(filter build/%,$(NVCC))
 	@mkdir -p build/cuda
 	$(KERNELS_COMPILE) build/cuda/$*.o build/cuda/$*.log $< $(NVCC) $(NVCC_FLAGS) $(if $(filter %_sm90,$*),$(NVCC_SM90),$(NVCC_TARGETS)) \
 		$(kernels_sha_flag) $(if $(filter library,$*),$(call kernels_archs,80 90a $(CUDA_ARCHS) ptx80))

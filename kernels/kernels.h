@@ -428,7 +428,8 @@ int ict_scale_images(void *y, const void *x, const float *s, int32_t N, int64_t 
 //
 // Needs   demb_stride >= K with demb; element aligned.
 // Cost    reads dy; one kernel, with dbias three.
-// Order   within an image: eight sums of every eighth pixel, then these low to high; over images by slices.
+// Order   within an image: eight sums of every eighth pixel, in f32 over 16 and in f64 over these, then low to high; over
+//         images by slices.
 // Source  Defined in tensor/pointwise.go.
 int    ict_bias_backward(float *dbias, float beta_dbias, float *demb, float beta_demb, const void *dy, int32_t N,
                          int32_t HW, int32_t K, int32_t demb_stride, float scale, void *ws, size_t ws_bytes,

@@ -56,10 +56,11 @@ scale_images_kernel(Y *y,           // (N,D)
 	store(y + n * D + i, v);
 }
 
-constexpr int kBiasRows = 8;  // rows of 32 threads: 256 threads keep enough loads in flight
+constexpr int kBiasRows = 8;   // rows of 32 threads: 256 threads keep enough loads in flight
+constexpr int kBiasChain = 16; // pixels that are summed in f32 before they join the f64 sum, as cpu's
 
 struct BiasShared {
-	float sums[kBiasRows][32];
+	double sums[kBiasRows][32];
 };
 
 // pixel_sums_kernel: sums[n,k] = scale * sum over pixels of dy[n,p,k], and demb.
@@ -74,21 +75,25 @@ pixel_sums_kernel(float *sums,       // (N,K) or null
 	int column = threadIdx.x % 32, row = threadIdx.x / 32;
 	int64_t n = blockIdx.x / tiles;
 	int k = int(blockIdx.x % tiles) * 32 + column;
-	float sum = 0.0f;
+	double sum = 0.0;
 	if (k < K) {
 		const T *image = dy + n * HW * K + k;
-		for (int p = row; p < HW; p += kBiasRows) sum += to_float(image[int64_t(p) * K]);
+		for (int p = row; p < HW;) {
+			float chain = 0.0f;
+			for (int i = 0; i < kBiasChain && p < HW; i++, p += kBiasRows) chain += to_float(image[int64_t(p) * K]);
+			sum += chain;
+		}
 	}
 	s.sums[row][column] = sum;
 	sync_block(); // for all rows' sums
 	if (row != 0 || k >= K) return;
 #pragma unroll
 	for (int r = 1; r < kBiasRows; r++) sum += s.sums[r][column];
-	sum = mul(scale, sum);
-	if (sums) sums[n * K + k] = sum;
+	float total = float(scale * sum);
+	if (sums) sums[n * K + k] = total;
 	if (demb) {
 		float *d = demb + n * demb_stride + k;
-		*d = accumulate(d, beta_demb, sum);
+		*d = accumulate(d, beta_demb, total);
 	}
 }
 

@@ -71,9 +71,13 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(path, b, 0o644))
 }
 
-// waitFor FILE waits until a file is there.
+// waitFor FILE [TEXT] waits until a file is there, with the text in it.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
-	await(ts, args[0], func() bool { return exists(ts.MkAbs(args[0])) })
+	text := strings.Join(args[1:], " ")
+	await(ts, args[0], func() bool {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && strings.Contains(string(b), text)
+	})
 }
 
 // waitLonger FILE waits until a file is longer than it was.

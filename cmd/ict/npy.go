@@ -36,6 +36,9 @@ func readNPY(path string) (v []float32, shape []int, err error) {
 
 // parseNPY reads the array of a file of size bytes.
 func parseNPY(f io.ReadSeeker, size int64) ([]float32, []int, error) {
+	if err := checkNPYLength(f, size); err != nil {
+		return nil, nil, err
+	}
 	h, err := npyHeader(f)
 	if err != nil {
 		return nil, nil, err
@@ -62,6 +65,23 @@ func parseNPY(f io.ReadSeeker, size int64) ([]float32, []int, error) {
 		return nil, nil, err
 	}
 	return checkpoint.Float32s(b), h.Descr.Shape, nil
+}
+
+// checkNPYLength refuses a header that says it is longer than its file: the library would make room for it.
+func checkNPYLength(f io.ReadSeeker, size int64) error {
+	var b [12]byte
+	if _, err := io.ReadFull(f, b[:]); err != nil {
+		return errors.New("not a NumPy file: shorter than its header")
+	}
+	n := int64(binary.LittleEndian.Uint16(b[8:]))
+	if b[6] != 1 {
+		n = int64(binary.LittleEndian.Uint32(b[8:]))
+	}
+	if n > size {
+		return errors.New("not a NumPy file: its header is longer than the file")
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }
 
 // npyHeader reads a header; the library's reader trusts its input, so what it trips over is an error here.

@@ -44,6 +44,7 @@ func TestParseNPYRefuses(t *testing.T) {
 		"Fortran order": bytes.Replace(good, []byte("False"), []byte("True "), 1),
 		"overflow":      append(npyHead("<f4", []int{1 << 40, 1 << 40}), make([]byte, 24)...),
 		"negative":      append(npyHead("<f4", []int{-2, -3}), make([]byte, 24)...),
+		"long header":   append([]byte("\x93NUMPY\x02\x00\xff\xff\xff\xff"), good...),
 		"no newline":    bytes.ReplaceAll(good, []byte("\n"), []byte(" ")),
 	} {
 		if v, s, err := parseNPY(bytes.NewReader(b), int64(len(b))); err == nil {

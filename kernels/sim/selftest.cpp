@@ -274,7 +274,11 @@ void test_launches() {
 void half_a_barrier_kernel() {
 	if (threadIdx.x < 32) sync_block();
 }
-void two_masks_kernel() { ballot(lane() < 16 ? full_mask : 0x7fffffffu, true); }
+void two_collectives_kernel() {
+	if (lane() < 16) ballot(full_mask, true);
+	else shuffle(full_mask, 1, 0);
+}
+void two_masks_kernel() { ballot(lane() < 16 ? full_mask : 0xffff0000u, true); }
 void overrun_kernel() {
 	Numbers &s = shared<Numbers>();
 	volatile float *v = s.v;
@@ -296,7 +300,8 @@ struct Report {
 	bool late_only;
 };
 const Report reports[] = {
-	{"barrier", "deadlock in block (0,0,0)", false}, {"masks", "disagree on a collective or its mask", false},
+	{"barrier", "deadlock in block (0,0,0)", false}, {"collectives", "disagree on a collective", false},
+	{"masks", "deadlock in block (0,0,0)", false},
 	{"overrun", "beside its shared memory|AddressSanitizer", false}, {"small", "less shared memory", false},
 	{"source", "source of a pending copy changed", true}, {"misaligned", "misaligned vector access", false},
 	{"check", "check failed: threadIdx.x < 3", false},
@@ -305,6 +310,7 @@ const Report reports[] = {
 int broken(const std::string &name) {
 	alignas(16) static float in[16];
 	if (name == "barrier") launch(half_a_barrier_kernel, 1, 64, 0, &ex);
+	if (name == "collectives") launch(two_collectives_kernel, 1, 32, 0, &ex);
 	if (name == "masks") launch(two_masks_kernel, 1, 32, 0, &ex);
 	if (name == "overrun") launch(overrun_kernel, 1, 32, sizeof(Numbers), &ex);
 	if (name == "small") launch(small_kernel, 1, 32, 16, &ex);

@@ -137,6 +137,12 @@ struct Meeting {
 	void *args[32];
 };
 
+// The collectives that lanes of a warp wait at. Groups of lanes may wait at several at once, each with its mask.
+struct Warp {
+	int pending = 0;
+	Meeting meetings[32];
+};
+
 struct Grid {
 	dim3 grid, block;
 	size_t smem;
@@ -157,7 +163,7 @@ public:
 	void wait(const char *what, Place at);
 	void wake(int fiber) { ready[(head + count++) % kMaxThreads] = fiber; }
 	Barrier barriers[16];
-	std::vector<Meeting> meetings; // 32 for each warp, by the lowest lane of the mask
+	std::vector<Warp> warps;
 	[[noreturn]] void deadlock();
 	void end();
 	const void *bottom = nullptr; // of this OS thread's own stack
@@ -220,7 +226,7 @@ void Worker::run(const Grid &g, dim3 index, uint64_t number) {
 	grid = &g;
 	int n = threads();
 	if (int(fibers.size()) < n) fibers.resize(n);
-	meetings.assign((n + 31) / 32 * 32, Meeting{});
+	if (int(warps.size()) < (n + 31) / 32) warps.resize((n + 31) / 32);
 	for (Barrier &b : barriers) b = Barrier{};
 	if (!arena) {
 		void *p = nullptr;
@@ -427,13 +433,26 @@ void warp_collective(unsigned mask, const char *what, void *arg, Complete comple
 	if (!(mask >> lane & 1)) fail("a lane calls a collective whose mask it is not in", at);
 	int in_warp = std::min(32, w->threads() - first);
 	if (in_warp < 32 && mask >> in_warp) fail("the mask names lanes that do not exist", at);
-	Meeting &m = w->meetings[first + __builtin_ctz(mask)];
-	if (m.arrived == 0) {
-		m.mask = mask;
-		m.complete = complete;
-	} else if (m.mask != mask || m.complete != complete) {
-		fail("the lanes of a warp disagree on a collective or its mask", at);
+	Warp &in = w->warps[first / 32];
+	Meeting *found = nullptr, *free = nullptr;
+	for (int i = 0, seen = 0; i < 32 && !found && !(free && seen == in.pending); i++) {
+		Meeting &m = in.meetings[i];
+		if (m.arrived != 0) {
+			seen++;
+			if (m.mask == mask) found = &m;
+		} else if (!free) {
+			free = &m;
+		}
 	}
+	if (!found) {
+		found = free; // there is one: each pending meeting has a lane of its own
+		found->mask = mask;
+		found->complete = complete;
+		in.pending++;
+	} else if (found->complete != complete) {
+		fail("the lanes of a warp disagree on a collective", at);
+	}
+	Meeting &m = *found;
 	m.arrived |= 1u << lane;
 	m.args[lane] = arg;
 	if (m.arrived != mask) {
@@ -441,6 +460,7 @@ void warp_collective(unsigned mask, const char *what, void *arg, Complete comple
 		return;
 	}
 	m.arrived = 0;
+	in.pending--;
 	complete(m.args, mask, at);
 	for (int i = 0; i < 32; i++)
 		if (i != lane && mask >> i & 1) w->wake(first + i);
