@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -68,10 +69,12 @@ func ckptLsAction(c *cli.Context, u *ui) error {
 	}
 	for _, file := range snapshots(path) {
 		e := ckptEntry{Kind: "snapshot", Step: file.step, EMA: file.ema, Path: file.path}
-		if s, err := checkpoint.OpenSnapshot(file.path); err != nil {
+		if s, err := checkpoint.OpenSafetensors(file.path); err != nil { // its header alone; ckpt verify reads the rest
 			e.Fault = err.Error()
 		} else {
-			e.Images, e.Bytes, e.EMA = s.Images, s.Size(), s.EMA
+			meta := s.Metadata()
+			e.Images, _ = strconv.ParseUint(meta["images"], 10, 64)
+			e.Bytes, e.EMA = s.Size(), meta["ema"]
 			if err := s.Close(); err != nil {
 				return err
 			}
