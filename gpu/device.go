@@ -104,8 +104,16 @@ func (d *Device) open(o Options) (err error) {
 	if d.cuda, err = cu.GetDevice(o.Device); !step("open", err, nil) {
 		return d.err
 	}
+	before, err := cu.CurrentContext()
+	if !step("open: context", err, nil) {
+		return d.err
+	}
 	ctx, err := d.cuda.RetainPrimaryCtx()
-	if !step("open: context", err, d.cuda.ReleasePrimaryCtx) || !step("open: context", cu.SetCurrentContext(ctx), nil) {
+	if !step("open: context", err, d.cuda.ReleasePrimaryCtx) {
+		return d.err
+	}
+	back := func() error { return cu.SetCurrentContext(before) } // the thread goes on to serve others
+	if !step("open: context", cu.SetCurrentContext(ctx), back) {
 		return d.err
 	}
 	restoreSignalStacks()

@@ -15,7 +15,7 @@
 //   ICT_SIM_MEMORY=1000000   bytes of each device (16 GiB)
 //   ICT_SIM_TIMING=early     see above (late)
 //   ICT_SIM_SEED=7           lets other streams run ahead at random (0: never)
-//   ICT_SIM_STRICT=1         pages of device memory are closed while no work runs
+//   ICT_SIM_STRICT=1         pages of device memory are closed while no work runs (slow with many allocations)
 //   ICT_SIM_FAIL=cuMemAlloc:3:2,launch:5:700   the third cuMemAlloc returns 2; the fifth launch faults, which the context
 //                            keeps as every later answer
 //   ICT_SIM_SIGNALS=1        installs a SIGCHLD handler without SA_ONSTACK, as some libraries do
@@ -354,11 +354,13 @@ void step(Stream *s) {
 }
 
 void drain(Stream *s) {
+	Open open;
 	while (!s->queue.empty())
 		step(s);
 }
 
 void drain(Context *ctx) {
+	Open open;
 	for (Stream *s : std::set<Stream *>(ctx->streams))
 		drain(s);
 }
@@ -894,6 +896,7 @@ API cuEventSynchronize(CUevent h) {
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (e->capture)
 		return CUDA_ERROR_CAPTURED_EVENT;
+	Open open;
 	while (e->mark->done < e->mark->asked)
 		step(e->stream);
 	return CUresult(ctx->failed);
