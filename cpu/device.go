@@ -280,7 +280,7 @@ func accumulate(y, v []float32, beta float32) {
 		add(y, v)
 	default:
 		for i := range y {
-			y[i] = beta*y[i] + v[i]
+			y[i] = float32(beta*y[i]) + v[i] // rounded twice on every machine: never one fused operation
 		}
 	}
 }

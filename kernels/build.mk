@@ -36,7 +36,7 @@ build/cuda/toolkit/bin/nvcc:
 
 build/cuda/%.o build/cuda/%.log: kernels/%.cu build/kernels.sha $(KERNELS_COMPILE) | $(filter build/%,$(NVCC))
 	@mkdir -p build/cuda
-	$(KERNELS_COMPILE) build/cuda/$*.o build/cuda/$*.log $< $(NVCC) $(NVCC_FLAGS) $(if $(filter %_sm90,$*),$(NVCC_SM90),$(NVCC_TARGETS)) \
+	@$(KERNELS_COMPILE) build/cuda/$*.o build/cuda/$*.log $< $(NVCC) $(NVCC_FLAGS) $(if $(filter %_sm90,$*),$(NVCC_SM90),$(NVCC_TARGETS)) \
 		$(kernels_sha_flag) $(if $(filter library,$*),$(call kernels_archs,80 90a $(CUDA_ARCHS) ptx80))
 
 build/cuda/libictkernels.a: $(KERNELS_CU:kernels/%.cu=build/cuda/%.o)
@@ -50,11 +50,11 @@ build/resources.tsv: $(KERNELS_CU:kernels/%.cu=build/cuda/%.log) kernels/resourc
 define kernels_sim
 $(1)/%.o: kernels/%.cu build/kernels.sha $(KERNELS_COMPILE)
 	@mkdir -p $(1)
-	$(KERNELS_COMPILE) $$@ $(1)/$$*.log $$< $(SIM_CXX) $(SIM_FLAGS) $(2) $$(kernels_sha_flag) $$(if $$(filter library,$$*),$$(call kernels_archs,sim)) -x c++
+	@$(KERNELS_COMPILE) $$@ $(1)/$$*.log $$< $(SIM_CXX) $(SIM_FLAGS) $(2) $$(kernels_sha_flag) $$(if $$(filter library,$$*),$$(call kernels_archs,sim)) -x c++
 
 $(1)/simt.o: kernels/sim/simt.cpp build/kernels.sha $(KERNELS_COMPILE)
 	@mkdir -p $(1)
-	$(KERNELS_COMPILE) $$@ $(1)/simt.log $$< $(SIM_CXX) $(SIM_FLAGS) $(2)
+	@$(KERNELS_COMPILE) $$@ $(1)/simt.log $$< $(SIM_CXX) $(SIM_FLAGS) $(2)
 
 $(1)/libictkernels.so: $(1)/simt.o $(patsubst kernels/%.cu,$(1)/%.o,$(filter-out %_sm90.cu,$(KERNELS_CU)))
 	$(SIM_CXX) -shared -pthread $(2) -o $$@ $$^

@@ -12,6 +12,7 @@ key=$({ cat "${headers[@]}" "$source"; echo "$source $*"; "$1" --version; } | sh
 cache=$(dirname "$out")/cache
 mkdir -p "$cache"
 if [ ! -e "$cache/$key.o" ]; then
+	echo "$(basename "$1") $source"
 	if ! "$@" -c "$source" -o "$cache/$key.$$.o" >"$cache/$key.$$.log" 2>&1; then
 		cat "$cache/$key.$$.log" >&2
 		rm -f "$cache/$key.$$".*
