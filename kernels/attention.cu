@@ -46,12 +46,12 @@ constexpr int kPlainDepth = 32; // of the width, at a time
 constexpr int kPlainParts = kPlainThreads / kPlainRows;
 
 struct PlainShared {
-	float a[kPlainDepth][kPlainRows];       // a piece of the owner's rows, transposed
-	float b[kPlainTile][kPlainDepth + 1];   // of the other side's; odd rows avoid bank conflicts
+	alignas(16) float a[kPlainDepth][kPlainRows]; // a piece of the owner's rows, transposed
+	float b[kPlainTile][kPlainDepth + 1];         // of the other side's; odd rows avoid bank conflicts
 	float parts[kPlainParts][kPlainRows];
-	float row[kPlainRows];                  // of the owner's rows: maximum, lse, delta
+	float row[kPlainRows];                    // of the owner's rows: sum of p
 	float delta[kMaxTokens], lse[kMaxTokens]; // of the other side's
-	float logits[1];                        // [tokens][kPlainRows], of backward twice
+	alignas(16) float logits[4];              // [tokens][kPlainRows], of backward twice
 };
 inline size_t plain_shared_bytes(int tokens, int arrays) { return sizeof(PlainShared) + sizeof(float) * arrays * tokens * kPlainRows; }
 
@@ -431,7 +431,7 @@ template <typename T, int kWidth> struct BackwardShared {
 	float lse[kRows], delta[kRows]; // of the tile's queries; lse in units of ln 2
 };
 
-// head_statistics writes lse and delta of a tile of queries; lse infinite where there are none, so that p is 0.
+// head_statistics writes lse and delta of a tile of queries.
 template <typename T, int kWidth>
 __device__ __forceinline__ void head_statistics(BackwardShared<T, kWidth> &s, const T *dout, const T *o, const float *lse, int64_t stride,
                                                 int first, int tokens, int d) {
@@ -451,7 +451,7 @@ __device__ __forceinline__ void head_statistics(BackwardShared<T, kWidth> &s, co
 	for (int bits = 1; bits < kLanes; bits *= 2) sum += shuffle_xor(full_mask, sum, bits);
 	if (part == 0) {
 		s.delta[r] = sum;
-		s.lse[r] = t < tokens ? lse[t] * kLog2e : bits_float(0x7f800000u);
+		s.lse[r] = t < tokens ? lse[t] * kLog2e : 0.0f;
 	}
 }
 
@@ -483,7 +483,7 @@ attention_backward_mma_kernel(T *dqkv,          // (N,T,3,heads,d)
 #pragma unroll
 		for (int j = 0; j < 4; j++) {
 			acc1[i][j] = 0.0f;
-			if (kKeys) acc2[i][j] = 0.0f;
+			if constexpr (kKeys) acc2[i][j] = 0.0f;
 		}
 	float log2_scale = scale * kLog2e;
 
