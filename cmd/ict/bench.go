@@ -71,10 +71,10 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	defer dev.Close()
-	if w := dev.Warning(); w != "" {
+	if w := dev.warning(); w != "" {
 		u.warn("%s", w)
 	}
-	free := freeMemory()
+	free := dev.free()
 	f, err := fit(dev, &s.Config, free)
 	if errors.Is(err, train.ErrMemory) {
 		return memoryAdvice(dev, s.Config, f, free)
@@ -120,7 +120,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	r := stepBench{
 		Preset: s.Preset, Resolution: s.Model.Resolution, Parameters: t.Net().Tape.Params(), Batch: s.Train.Batch, MicroBatch: t.MicroBatch(),
 		Precision: s.Train.Precision, Steps: steps, Warmup: warmup, Median: at(0.5), Quartiles: [2]float64{at(0.25), at(0.75)}, Range: [2]float64{at(0), at(1)},
-		StepFLOPs: f.StepFLOPs, Loss: loss, Device: "cpu", Processor: processor(), Threads: dev.Threads(), BLAS: dev.BLAS(), Build: hash,
+		StepFLOPs: f.StepFLOPs, Loss: loss, Device: dev.kind(), Processor: dev.model(), Threads: dev.threads(), BLAS: dev.blas(), Build: hash,
 	}
 	r.Rate, r.GFLOPs = float64(r.Batch)/r.Median*1e3, float64(r.StepFLOPs)/r.Median/1e6
 	if u.json {
@@ -129,7 +129,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	u.result("step       %s, %d×%d, %s parameters, batch %d in %d, %s", r.Preset, r.Resolution, r.Resolution, comma(r.Parameters), r.Batch, t.Parts(), r.Precision)
 	u.result("time       %.1f ms, the median of %d after %d; quartiles %.1f and %.1f, range %.1f to %.1f", r.Median, steps, warmup, r.Quartiles[0], r.Quartiles[1], r.Range[0], r.Range[1])
 	u.result("speed      %s, %.1f GFLOP/s at %s a step; mean loss %.4g", rateText(r.Rate), r.GFLOPs, flopText(float64(r.StepFLOPs)), r.Loss)
-	u.result("with       %s; %s; build %s", deviceText(dev), r.Processor, r.Build)
+	u.result("with       %s; %s; build %s", dev.text(), r.Processor, r.Build)
 	return nil
 }
 

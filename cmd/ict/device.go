@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ict/cpu"
+	"ict/gpu"
 	"ict/tensor"
 )
 
@@ -30,36 +31,129 @@ func parseDevice(s string) (string, error) {
 
 // checkDevice refuses devices that this build has not.
 func checkDevice(c *cli.Context) error {
-	if d := val[string](c, "device"); strings.HasPrefix(d, "cuda") {
+	if d := val[string](c, "device"); strings.HasPrefix(d, "cuda") && !gpu.Built {
 		return usage(errors.New("this ict was built without CUDA; use the image, or: make cuda      (device auto chooses cpu)"))
 	}
 	return nil
 }
 
-// openDevice opens the backend that --device names. threads 0: all cores.
-func openDevice(c *cli.Context, threads int) (*cpu.Device, error) {
+// device is the backend that --device names, with what the program says of it. One of cpu and gpu is nil.
+type device struct {
+	tensor.Backend
+	cpu *cpu.Device
+	gpu *gpu.Device
+}
+
+// openDevice opens the backend that --device names; auto is the first GPU of a CUDA build that finds one, else the CPU.
+// threads 0: all cores.
+func openDevice(c *cli.Context, threads int) (*device, error) {
 	if err := checkDevice(c); err != nil {
 		return nil, err
 	}
-	return cpu.Open(cpu.Options{Threads: threads})
+	name := val[string](c, "device")
+	if strings.HasPrefix(name, "cuda") || name == "auto" && gpuFound() {
+		index := 0
+		if _, i, ok := strings.Cut(name, ":"); ok {
+			index, _ = strconv.Atoi(i) // parseDevice has read it
+		}
+		d, err := gpu.Open(gpu.Options{Device: index})
+		if err != nil {
+			return nil, err
+		}
+		return &device{Backend: d, gpu: d}, nil
+	}
+	d, err := cpu.Open(cpu.Options{Threads: threads})
+	if err != nil {
+		return nil, err
+	}
+	return &device{Backend: d, cpu: d}, nil
 }
 
-// deviceText is a line about the device for reports.
-func deviceText(d *cpu.Device) string {
+// gpuFound reports whether auto takes a GPU. The stand-in driver of the tests is none.
+func gpuFound() bool {
+	if !gpu.Built {
+		return false
+	}
+	all, err := gpu.Devices()
+	return err == nil && len(all) > 0 && all[0].Usable && !all[0].Simulated
+}
+
+// text is a line about the device for reports.
+func (d *device) text() string {
+	if d.gpu != nil {
+		return d.gpu.Info().String()
+	}
 	s := "s"
-	if d.Threads() == 1 {
+	if d.cpu.Threads() == 1 {
 		s = ""
 	}
-	return fmt.Sprintf("cpu, %d thread%s, BLAS %s", d.Threads(), s, d.BLAS())
+	return fmt.Sprintf("cpu, %d thread%s, BLAS %s", d.cpu.Threads(), s, d.cpu.BLAS())
 }
 
-// blasName is what equal bits depend on: the library without the place it was found at.
-func blasName(d *cpu.Device) string {
-	name, place, ok := strings.Cut(d.BLAS(), " (")
+// kind is cpu or cuda; model is the processor's or GPU's.
+func (d *device) kind() string {
+	if d.gpu != nil {
+		return "cuda"
+	}
+	return "cpu"
+}
+
+func (d *device) model() string {
+	if d.gpu != nil {
+		return d.gpu.Name()
+	}
+	return processor()
+}
+
+// blas is what equal bits depend on: the library without the place it was found at.
+func (d *device) blas() string {
+	if d.gpu != nil {
+		return ""
+	}
+	name, place, ok := strings.Cut(d.cpu.BLAS(), " (")
 	if ok && strings.Contains(place, "/") {
 		return name
 	}
-	return d.BLAS()
+	return d.cpu.BLAS()
+}
+
+func (d *device) kernels() string {
+	if d.gpu != nil {
+		return gpu.KernelsSHA()
+	}
+	return ""
+}
+
+// Slice is the number of images whose sum is taken in image order; micro-batches had best hold whole ones.
+func (d *device) Slice() int {
+	if d.gpu != nil {
+		return cpu.DefaultSlice
+	}
+	return d.cpu.Slice()
+}
+
+func (d *device) threads() int {
+	if d.gpu != nil {
+		return 0
+	}
+	return d.cpu.Threads()
+}
+
+func (d *device) warning() string {
+	if d.gpu != nil {
+		return ""
+	}
+	return d.cpu.Warning()
+}
+
+// free is the memory that may still be taken, in bytes.
+func (d *device) free() int {
+	if d.gpu != nil {
+		if n, err := d.gpu.FreeMemory(); err == nil {
+			return n
+		}
+	}
+	return freeMemory()
 }
 
 // processor is the model of this machine's processor.

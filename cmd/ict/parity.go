@@ -63,8 +63,8 @@ func parityAction(c *cli.Context, u *ui) error {
 		if err != nil {
 			return nil, err
 		}
-		s.Device = deviceText(d)
-		if w := d.Warning(); w != "" {
+		s.Device = d.text()
+		if w := d.warning(); w != "" {
 			u.warn("%s", w)
 		}
 		return d, nil

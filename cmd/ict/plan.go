@@ -49,7 +49,7 @@ func planAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	defer dev.Close()
-	free := freeMemory()
+	free := dev.free()
 	f, fits := fit(dev, &s.Config, free)
 	if f == nil {
 		return usage(s.located(fits))

@@ -95,7 +95,7 @@ func sampleAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	defer dev.Close()
-	if m := dev.Warning(); m != "" {
+	if m := dev.warning(); m != "" {
 		u.warn("%s", m)
 	}
 	if d.heun > 0 {
@@ -110,7 +110,7 @@ func sampleAction(c *cli.Context, u *ui) error {
 	if u.json {
 		return u.printJSON(map[string]any{
 			"path": d.out, "from": w.path, "step": w.step, "ema": w.ema, "n": d.n, "seed": d.seed, "levels": d.levels, "calls_per_image": d.calls(),
-			"byte_rule": d.rule.String(), "device": "cpu", "blas": dev.BLAS(),
+			"byte_rule": d.rule.String(), "device": dev.kind(), "blas": dev.blas(),
 		})
 	}
 	u.result("%s", d.out)

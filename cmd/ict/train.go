@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ict/checkpoint"
-	"ict/cpu"
 	"ict/data"
 	"ict/internal/rundir"
 	"ict/sample"
@@ -55,7 +54,7 @@ type session struct {
 	s      *settings
 	before *train.Config // of the run that is resumed
 	ds     data.Dataset
-	dev    *cpu.Device
+	dev    *device
 	f      *train.Forecast
 	dir    *rundir.Dir
 	state  *checkpoint.State // to resume from
@@ -133,7 +132,7 @@ func (r *session) configure() error {
 	}
 	if r.s.Train.Precision == "auto" {
 		r.s.Train.Precision = "fp32"
-		r.s.origin["train.precision"] = "auto: fp32 on cpu"
+		r.s.origin["train.precision"] = "auto: fp32"
 	}
 	if err := r.compare(); err != nil {
 		return err
@@ -157,11 +156,11 @@ func (r *session) plan() error {
 		return err
 	}
 	r.closers = append(r.closers, r.dev.Close)
-	if w := r.dev.Warning(); w != "" {
+	if w := r.dev.warning(); w != "" {
 		r.u.warn("%s", w)
 	}
 	auto := r.s.Train.MicroBatch == 0
-	free := freeMemory()
+	free := r.dev.free()
 	r.f, err = fit(r.dev, &r.s.Config, free)
 	if errors.Is(err, train.ErrMemory) {
 		return memoryAdvice(r.dev, r.s.Config, r.f, free)
@@ -183,7 +182,7 @@ func (r *session) header() {
 	for _, l := range forecastLines(r.s.Config, r.f) {
 		say("%s", l)
 	}
-	say("precision  %s on %s", r.s.Train.Precision, deviceText(r.dev))
+	say("precision  %s on %s", r.s.Train.Precision, r.dev.text())
 	say("weights    %s", r.weights)
 	say("disk       %s free", freeText(r.out))
 }
@@ -209,7 +208,7 @@ func (r *session) dryRun() error {
 			return err
 		}
 		return r.u.printJSON(map[string]any{
-			"config": json.RawMessage(config), "origin": r.s.comments(), "base": r.s.base, "plan": planReport(r.s.Config, r.f, freeMemory()),
+			"config": json.RawMessage(config), "origin": r.s.comments(), "base": r.s.base, "plan": planReport(r.s.Config, r.f, r.dev.free()),
 			"weights": r.weights, "expected_seconds": expected.Seconds(),
 		})
 	}
@@ -223,7 +222,7 @@ func (r *session) dryRun() error {
 	for _, l := range forecastLines(r.s.Config, r.f) {
 		r.u.result("%s", l)
 	}
-	r.u.result("precision  %s on %s", r.s.Train.Precision, deviceText(r.dev))
+	r.u.result("precision  %s on %s", r.s.Train.Precision, r.dev.text())
 	r.u.result("weights    %s", r.weights)
 	if measured > 0 {
 		r.u.result("time       about %s for the steps that are left, by %d measured ones; saving and grids not counted", spanText(expected), measured)
@@ -352,7 +351,7 @@ func (r *session) train() error {
 			Warn:  func(s string) { r.u.warn("%s", s) },
 		},
 		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true,
-		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: processor(), BLAS: blasName(r.dev)},
+		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
 		Stop: func() bool {
 			w.beat(false)
 			if r.dir.TakeStop() && !wish.stop.Swap(true) {

@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ict/cpu"
+	"ict/gpu"
 )
 
 // Set by -ldflags -X; without, what the build says of itself.
@@ -51,14 +52,18 @@ func versionCommand() *cli.Command {
 				return err
 			}
 			defer dev.Close()
+			backends, cuda := []string{"cpu"}, "built without CUDA"
+			if gpu.Built {
+				backends, cuda = append(backends, "cuda"), "cuda (kernels "+gpu.KernelsArchs()+", "+gpu.KernelsSHA()+")"
+			}
 			if u.json {
 				return u.printJSON(map[string]any{
 					"commit": hash, "date": when, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH,
-					"backends": []string{"cpu"}, "blas": dev.BLAS(),
+					"backends": backends, "blas": dev.BLAS(), "kernels": gpu.KernelsArchs(),
 				})
 			}
 			u.result("ict %s of %s, %s, %s/%s", hash, when, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			u.result("backends: cpu (BLAS: %s); built without CUDA", dev.BLAS())
+			u.result("backends: cpu (BLAS: %s); %s", dev.BLAS(), cuda)
 			return nil
 		}),
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // folders of a run, made by Create; eval and evidence are made when something is put there.
-var folders = []string{"grids", "snapshots", "states", "tb"}
+var folders = []string{"grids", "snapshots", "states"}
 
 // written is every name that something writes to by path or by handle: none may be a link out of the folder.
 var written = []string{

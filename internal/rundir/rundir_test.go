@@ -76,7 +76,7 @@ func TestCreate(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("got %v, %v, want 0700", info.Mode(), err)
 	}
-	for _, path := range []string{d.Grids(), d.States(), d.Snapshots(), d.TB()} {
+	for _, path := range []string{d.Grids(), d.States(), d.Snapshots()} {
 		if info, err := os.Stat(path); err != nil || !info.IsDir() || filepath.Dir(path) != d.Path() {
 			t.Errorf("%s: %v", path, err)
 		}
