@@ -12,6 +12,7 @@ import (
 func TestGroupNorm(t *testing.T) {
 	optest.GroupNorm(t, fast)
 	optest.GroupNorm(t, exact)
+	optest.GroupNormFarFromZero(t, fast)
 }
 
 // M-6: one group of four numbers.

@@ -27,7 +27,6 @@ constexpr int kNormColumns = 8;  // most threads in a row
 struct NormTiles {
 	int group;    // channels of a group
 	int tile;     // channels of a tile: whole groups
-	int groups;   // of a tile
 	int tiles;    // per image
 	int columns;  // threads of a row; a power of two. A row covers a chunk of columns*kNormWidth channels
 	int rows;
@@ -119,10 +118,9 @@ __device__ __forceinline__ void store_channels(T *x0, T *x1, float beta0, float 
 	}
 }
 
-// drop_channels multiplies v, the elements [e, e+count) of the image, by the mask: 0 or keep.
+// drop_channels multiplies v, the elements of the image from e on, by the mask: 0 or keep.
 template <bool kVector>
-__device__ __forceinline__ void drop_channels(const Stream &s, uint32_t threshold, float keep, int64_t e, int count,
-                                              float (&v)[kNormWidth]) {
+__device__ __forceinline__ void drop_channels(const Stream &s, uint32_t threshold, float keep, int64_t e, float (&v)[kNormWidth]) {
 	uint32_t w[4];
 	if constexpr (kVector) {
 #pragma unroll
@@ -132,7 +130,6 @@ __device__ __forceinline__ void drop_channels(const Stream &s, uint32_t threshol
 			for (int i = 0; i < 4; i++) v[j + i] = w[i] >= threshold ? v[j + i] * keep : 0.0f;
 		}
 	} else {
-		(void)count;
 		philox_words(s, uint32_t(e / 4), w);
 #pragma unroll
 		for (int j = 0; j < kNormWidth; j++) {
@@ -176,7 +173,8 @@ __device__ __forceinline__ void affine(const NormCall<T> &f, const NormPlace &at
 
 // pixel_moments gives the moments of the thread's channels over pixels row, row+rows, ...
 template <typename T, bool kVector>
-__device__ __forceinline__ float pixel_moments(const NormCall<T> &f, const NormPlace &at, int row, float (&mean)[kNormWidth], float (&m2)[kNormWidth]) {
+__device__ __forceinline__ float pixel_moments(const NormCall<T> &f, const NormPlace &at, int row, float (&mean)[kNormWidth],
+                                               float (&m2)[kNormWidth]) {
 	float n = 0.0f;
 #pragma unroll
 	for (int j = 0; j < kNormWidth; j++) mean[j] = m2[j] = 0.0f;
@@ -298,7 +296,7 @@ groupnorm_forward_kernel(T *y,        // (N,HW,C)
 				v[j] = fma(v[j] - m[j], a[j], b[j]);
 				if (f.silu) v[j] = silu(v[j]);
 			}
-			if (f.step) drop_channels<kVector>(stream, f.threshold, f.keep, int64_t(p) * C + at.c, at.count, v);
+			if (f.step) drop_channels<kVector>(stream, f.threshold, f.keep, int64_t(p) * C + at.c, v);
 			store_channels<kVector, T>(y, nullptr, 0.0f, 0.0f, C, 0, pixel, at.c, at.count, v);
 		}
 	}
@@ -325,7 +323,7 @@ __device__ __forceinline__ void slopes(const NormCall<T> &f, const Stream &strea
 	int64_t pixel = n * f.HW + p;
 	load_channels<kVector, T>(dy, nullptr, C, 0, pixel, at.c, at.count, v);
 	load_channels<kVector>(f.x0, f.x1, f.C0, f.C1, pixel, at.c, at.count, d);
-	if (f.step) drop_channels<kVector>(stream, f.threshold, f.keep, int64_t(p) * C + at.c, at.count, v);
+	if (f.step) drop_channels<kVector>(stream, f.threshold, f.keep, int64_t(p) * C + at.c, v);
 #pragma unroll
 	for (int j = 0; j < kNormWidth; j++) {
 		d[j] -= m[j];
@@ -497,7 +495,6 @@ NormTiles norm_tiles(int C, int G) {
 	if (unit > kNormColumns * kNormWidth) unit = t.group; // there are none: single elements
 	t.tile = unit >= wanted ? unit : wanted / unit * unit;
 	if (t.tile > C) t.tile = C;
-	t.groups = t.tile / t.group;
 	t.tiles = int(ceil_div(C, t.tile));
 	int columns = power_of_two(int(ceil_div(t.tile, kNormWidth)));
 	t.columns = columns > kNormColumns ? kNormColumns : columns;
