@@ -25,8 +25,8 @@ blas: ## OpenBLAS into build/lib; without it Go's own BLAS computes, about ten t
 	@test -e $(LIB) || dev/fetch-openblas.sh build/lib || \
 		echo "make: no OpenBLAS: going on with Go's own BLAS; training takes several times as long" >&2
 
-test: blas ## everything that needs no GPU, in under ten minutes on two cores
-	$(MAKE) --no-print-directory lint test-go test-race
+test: blas ## everything that needs no GPU, the simulator's suite included, in under ten minutes on two cores
+	$(MAKE) --no-print-directory lint test-go test-race test-sim
 
 test-go:
 	CGO_ENABLED=0 $(GO) build ./...

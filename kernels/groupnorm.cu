@@ -59,7 +59,7 @@ __device__ __forceinline__ Moments merge(const Moments &a, const Moments &b) {
 	return {n, fma(d, share, a.mean), a.m2 + b.m2 + d * (d * a.n) * share};
 }
 
-struct NormShared {
+struct GroupNormShared {
 	float a[kNormThreads * kNormWidth], b[kNormThreads * kNormWidth]; // [row][channel]: mean, m2 or s1, s2
 	float count[kNormThreads];                                        // [row]
 	float group_n[kNormColumns * kNormWidth];                         // running values of the tile's groups
@@ -217,12 +217,12 @@ __device__ __forceinline__ Moments warp_merge(Moments m) {
 }
 
 template <typename T, bool kVector>
-__global__ void __launch_bounds__(kNormThreads)
+__global__ void __launch_bounds__(kNormThreads, kVector ? 2 : 1) // as groupnorm_backward_kernel
 groupnorm_forward_kernel(T *y,        // (N,HW,C)
                          float *mean, // (N,G)
                          float *rstd, // (N,G)
                          NormCall<T> f) {
-	NormShared &s = shared<NormShared>();
+	GroupNormShared &s = shared<GroupNormShared>();
 	const NormTiles &t = f.t;
 	int row = int(threadIdx.x) / t.columns, column = int(threadIdx.x) % t.columns * kNormWidth, chunk = t.columns * kNormWidth;
 	int C = f.C0 + f.C1, tile_begin = int(blockIdx.x % unsigned(t.tiles)) * t.tile;
@@ -334,7 +334,7 @@ __device__ __forceinline__ void slopes(const NormCall<T> &f, const Stream &strea
 template <typename T, bool kVector>
 __global__ void __launch_bounds__(kNormThreads, kVector ? 2 : 1) // 128 registers are too few for single elements
 groupnorm_backward_kernel(NormGradients<T> g, NormCall<T> f) {
-	NormShared &s = shared<NormShared>();
+	GroupNormShared &s = shared<GroupNormShared>();
 	const NormTiles &t = f.t;
 	int row = int(threadIdx.x) / t.columns, column = int(threadIdx.x) % t.columns * kNormWidth, chunk = t.columns * kNormWidth;
 	int C = f.C0 + f.C1, tile_begin = int(blockIdx.x % unsigned(t.tiles)) * t.tile;
@@ -574,7 +574,7 @@ extern "C" int ict_groupnorm_forward(void *y, float *mean, float *rstd, const vo
 		using T = decltype(zero);
 		NormCall<T> f = norm_call<T>(x0, x1, gamma, beta, scale_shift, d);
 		auto kernel = norm_vectors(d) ? groupnorm_forward_kernel<T, true> : groupnorm_forward_kernel<T, false>;
-		return launch(kernel, unsigned(d.N) * unsigned(f.t.tiles), kNormThreads, sizeof(NormShared), ex, static_cast<T *>(y), mean, rstd, f);
+		return launch(kernel, unsigned(d.N) * unsigned(f.t.tiles), kNormThreads, sizeof(GroupNormShared), ex, static_cast<T *>(y), mean, rstd, f);
 	});
 }
 
@@ -613,7 +613,7 @@ extern "C" int ict_groupnorm_backward(void *dx0, float beta_dx0, void *dx1, floa
 		NormGradients<T> g = {static_cast<T *>(dx0), static_cast<T *>(dx1), beta_dx0, beta_dx1, images, dscale_shift,
 		                      beta_dscale_shift, d.dscale_shift_stride, static_cast<const T *>(dy), mean, rstd};
 		auto kernel = norm_vectors(d) ? groupnorm_backward_kernel<T, true> : groupnorm_backward_kernel<T, false>;
-		return launch(kernel, unsigned(d.N) * unsigned(f.t.tiles), kNormThreads, sizeof(NormShared), ex, g, f);
+		return launch(kernel, unsigned(d.N) * unsigned(f.t.tiles), kNormThreads, sizeof(GroupNormShared), ex, g, f);
 	});
 	if (e || !summed) return e;
 	float *parts = reinterpret_cast<float *>(static_cast<char *>(ws) + align256(sizeof(float) * 2 * size_t(C) * d.N));
