@@ -11,6 +11,7 @@ import (
 type attention struct {
 	tensor.Attention
 	images, t, c, d int
+	tf32            bool // probabilities and their gradients are operands too
 	qkv             []float32
 }
 
@@ -18,9 +19,10 @@ func (d *Device) attention(op string, o, lse, qkv tensor.Tensor, p tensor.Attent
 	if err := p.Check(o.Shape, lse.Shape, qkv.Shape); err != nil {
 		panic(fmt.Sprintf("cpu: %s: %v", op, err))
 	}
+	sameDType(op, qkv, o)
 	c := o.Shape[3]
 	return &attention{
-		Attention: p, images: o.Shape[0], t: o.Shape[1] * o.Shape[2], c: c, d: c / p.Heads, qkv: d.in(qkv),
+		Attention: p, images: o.Shape[0], t: o.Shape[1] * o.Shape[2], c: c, d: c / p.Heads, tf32: d.tf32, qkv: d.operand(qkv),
 	}
 }
 
@@ -58,6 +60,7 @@ func (a *attention) blockRows() int {
 
 // AttentionForward implements tensor.Attender.
 func (d *Device) AttentionForward(o, lse, qkv tensor.Tensor, p tensor.Attention) {
+	defer d.endLoans()
 	a := d.attention("attention_forward", o, lse, qkv, p)
 	out, l := d.out(o), d.out(lse)
 	d.each(a.images*a.Heads, func(worker, i int) {
@@ -76,13 +79,15 @@ func (d *Device) AttentionForward(o, lse, qkv tensor.Tensor, p tensor.Attention)
 // AttentionBackward implements tensor.Attender.
 func (d *Device) AttentionBackward(dqkv tensor.Acc, do, o, qkv, lse tensor.Tensor, p tensor.Attention) {
 	const op = "attention_backward"
+	defer d.endLoans()
 	a := d.attention(op, o, lse, qkv, p)
 	wantShape(op, "do", do, o.Shape)
 	wantShape(op, "dqkv", dqkv.Tensor, qkv.Shape)
 	if dqkv.Absent() {
 		return
 	}
-	dx, dout, out, l := d.out(dqkv.Tensor), d.in(do), d.in(o), d.in(lse)
+	sameDType(op, qkv, do, dqkv.Tensor)
+	dx, dout, out, l := d.out(dqkv.Tensor), d.operand(do), d.in(o), d.in(lse)
 	d.each(a.images*a.Heads, func(worker, i int) {
 		image, head := i/a.Heads, i%a.Heads
 		g := a.headOf(dout, image, head)
@@ -107,6 +112,9 @@ func (a *attention) forward(b *blas, o, lse []float32, image, head int, work []f
 		for i := range rows {
 			lse[from+i] = float32(float64(max[i]) + math.Log(float64(sum[i])))
 		}
+		if a.tf32 {
+			roundTF32(s, s)
+		}
 		b.gemm(false, false, rows, a.d, a.t, 1, s, a.t, v, row, 0, o[from*a.c:], a.c)
 	})
 }
@@ -125,6 +133,10 @@ func (a *attention) backward(b *blas, dqkv []float32, beta float32, do, o, lse [
 		b.gemm(false, true, rows, a.t, a.d, a.Scale, q, row, k, row, 0, p, a.t)
 		b.gemm(false, true, rows, a.t, a.d, 1, do, a.c, v, row, 0, ds, a.t)
 		attentionSlopes(p, ds, lse[from:from+rows], do, o, a.c, a.d, a.t)
+		if a.tf32 {
+			roundTF32(p, p)
+			roundTF32(ds, ds)
+		}
 		b.gemm(false, false, rows, a.d, a.t, a.Scale, ds, a.t, k, row, beta, dq, row)
 		b.gemm(true, false, a.t, a.d, rows, a.Scale, ds, a.t, q, row, once, dk, row)
 		b.gemm(true, false, a.t, a.d, rows, 1, p, a.t, do, a.c, once, dv, row)
@@ -138,6 +150,7 @@ func (a *attention) forwardExact(o, lse []float32, image, head int) {
 	p, sum := make([]float64, a.t), make([]float64, a.d)
 	for i := range a.t {
 		lse[i] = float32(a.probabilities(p, image, head, i))
+		a.round(p)
 		clear(sum)
 		for j := range a.t {
 			for c := range sum {
@@ -174,6 +187,18 @@ func (a *attention) probabilities(p []float64, image, head, i int) float64 {
 	return max + math.Log(sum)
 }
 
+// round rounds an operand, where operands are.
+func (a *attention) round(p []float64) {
+	if !a.tf32 {
+		return
+	}
+	for j, v := range p {
+		one := []float32{float32(v)}
+		roundTF32Go(one, one)
+		p[j] = float64(one[0])
+	}
+}
+
 // backwardExact is the definition; it makes its own probabilities and reads neither o nor lse.
 func (a *attention) backwardExact(dqkv []float32, beta float32, do []float32, image, head int) {
 	q, k, v := a.qkvOf(a.qkv, image, head)
@@ -191,10 +216,14 @@ func (a *attention) backwardExact(dqkv []float32, beta float32, do []float32, im
 			mean += p[j] * dp[j]
 		}
 		for j := range a.t {
-			ds := p[j] * (dp[j] - mean) * scale
+			dp[j] = p[j] * (dp[j] - mean)
+		}
+		a.round(p)
+		a.round(dp)
+		for j := range a.t {
 			for c := range a.d {
-				gq[i*a.d+c] += ds * float64(k[j*row+c])
-				gk[j*a.d+c] += ds * float64(q[i*row+c])
+				gq[i*a.d+c] += dp[j] * scale * float64(k[j*row+c])
+				gk[j*a.d+c] += dp[j] * scale * float64(q[i*row+c])
 				gv[j*a.d+c] += p[j] * float64(do[i*a.c+c])
 			}
 		}

@@ -54,7 +54,10 @@ type epilogue struct {
 // Conv2dFprop is defined in tensor/conv2d.go.
 func (d *Device) Conv2dFprop(y, x0, x1, w tensor.Tensor, ep tensor.Epilogue, p tensor.Conv2d) {
 	const op = "conv2d_fprop"
+	defer d.endLoans()
 	g := newConv(op, y.Shape, x0.Shape, x1.Shape, w.Shape, p)
+	sameDType(op, x0, x1, w)
+	sameDType(op, y, ep.Residual)
 	wantShape(op, "bias", ep.Bias, tensor.Shape{g.k})
 	wantShape(op, "emb", ep.Emb, tensor.Shape{g.n, g.k})
 	wantShape(op, "residual", ep.Residual, y.Shape)
@@ -62,9 +65,9 @@ func (d *Device) Conv2dFprop(y, x0, x1, w tensor.Tensor, ep tensor.Epilogue, p t
 	e.emb, e.embRow = d.rows(ep.Emb)
 	out := d.out(y)
 	if d.exact {
-		d.correlateExact(g, d.in(x0), d.in(x1), d.in(w), p.Scale, e, convOutput{y: out, k: g.k})
+		d.correlateExact(g, d.factor(x0, g.c), d.factor(x1, g.c), d.factor(w, g.c), p.Scale, e, convOutput{y: out, k: g.k})
 	} else {
-		d.correlate(g, d.in(x0), d.in(x1), d.in(w), p.Scale, e, convOutput{y: out, k: g.k})
+		d.correlate(g, d.factor(x0, g.c), d.factor(x1, g.c), d.factor(w, g.c), p.Scale, e, convOutput{y: out, k: g.k})
 	}
 	d.store(y, out)
 }
@@ -72,6 +75,7 @@ func (d *Device) Conv2dFprop(y, x0, x1, w tensor.Tensor, ep tensor.Epilogue, p t
 // Conv2dDgrad is defined in tensor/conv2d.go.
 func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor.Conv2d) {
 	const op = "conv2d_dgrad"
+	defer d.endLoans()
 	if dx0.Absent() && dx1.Absent() {
 		return
 	}
@@ -87,6 +91,7 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 		s1 = besides(op, s0, w[3])
 	}
 	g := newConv(op, dy.Shape, s0, s1, w, p)
+	sameDType(op, wt, dx0.Tensor, dx1.Tensor)
 	var outs []convOutput
 	var stored []tensor.Tensor
 	for i, dx := range []tensor.Acc{dx0, dx1} {
@@ -96,9 +101,9 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 		}
 	}
 	if d.exact {
-		d.correlateExact(g.backward(), d.in(dy), nil, d.in(wt), p.Scale, epilogue{}, outs...)
+		d.correlateExact(g.backward(), d.factor(dy, g.c), nil, d.factor(wt, g.c), p.Scale, epilogue{}, outs...)
 	} else {
-		d.correlate(g.backward(), d.in(dy), nil, d.in(wt), p.Scale, epilogue{}, outs...)
+		d.correlate(g.backward(), d.factor(dy, g.c), nil, d.factor(wt, g.c), p.Scale, epilogue{}, outs...)
 	}
 	for i, o := range outs {
 		d.store(stored[i], o.y)
@@ -122,13 +127,15 @@ func (d *Device) Conv2dWgrad(dw tensor.Acc, x0, x1, dy tensor.Tensor, p tensor.C
 	if dw.Absent() {
 		return
 	}
+	defer d.endLoans()
 	g := newConv(op, dy.Shape, x0.Shape, x1.Shape, dw.Shape, p)
+	sameDType(op, x0, x1)
 	size := dw.Elems()
 	sums := d.scratchFloats(op, ws, d.slices(g.n)*size)
 	if d.exact {
-		d.wgradExact(g, sums, d.in(x0), d.in(x1), d.in(dy), p.Scale)
+		d.wgradExact(g, sums, d.factor(x0, g.c), d.factor(x1, g.c), d.factor(dy, g.c), p.Scale)
 	} else {
-		d.wgrad(g, sums, d.in(x0), d.in(x1), d.in(dy), p.Scale)
+		d.wgrad(g, sums, d.factor(x0, g.c), d.factor(x1, g.c), d.factor(dy, g.c), p.Scale)
 	}
 	d.addPairwise(d.slices(g.n), size, sums)
 	d.accumulate(dw, sums[:size])
@@ -136,6 +143,7 @@ func (d *Device) Conv2dWgrad(dw tensor.Acc, x0, x1, dy tensor.Tensor, p tensor.C
 
 // Conv2dPack is defined in tensor/conv2d.go.
 func (d *Device) Conv2dPack(wt, w tensor.Tensor) {
+	defer d.endLoans()
 	if len(w.Shape) != 4 || !wt.Shape.Equal(tensor.Shape{w.Shape[3], w.Shape[1], w.Shape[2], w.Shape[0]}) {
 		panic(fmt.Sprintf("cpu: conv2d_pack: want wt (C,R,S,K), w (K,R,S,C), got %v, %v", wt.Shape, w.Shape))
 	}
@@ -155,6 +163,18 @@ func (d *Device) Conv2dPack(wt, w tensor.Tensor) {
 		}
 	})
 	d.store(wt, out)
+}
+
+// imageChannels is the most channels that an input is taken for an image with. Its convolutions multiply in float32 whatever
+// the rest does: rounding the noisy images would blur the pairs of late grids into one another.
+const imageChannels = 4
+
+// factor is an operand of a convolution with so many input channels.
+func (d *Device) factor(t tensor.Tensor, channels int) []float32 {
+	if channels <= imageChannels {
+		return d.in(t)
+	}
+	return d.operand(t)
 }
 
 // tap is where tap t of output pixel o reads, in pixels of the input; −1: a zero.

@@ -15,6 +15,7 @@ type Options struct {
 	Exact   bool // direct loops, float64 sums, no BLAS: what everything else is measured against
 	Threads int  // workers; 0: GOMAXPROCS
 	Slice   int  // images to a slice; 0: DefaultSlice. Part of what equal bits depend on
+	TF32    bool // float32 operands of convolutions and attention are rounded to tf32, see roundTF32; those of images are not
 }
 
 // DefaultSlice is the number of images whose sum is taken in image order.
@@ -26,7 +27,10 @@ type Device struct {
 	threads int
 	slice   int
 	blas    *blas
+	tf32    bool
 	scratch [][]float32 // one growing block per worker, see work
+	loans   [][]float32 // growing blocks that lend copies of tensors, see lend
+	lent    int         // how many of them are
 	err     error
 }
 
@@ -40,7 +44,7 @@ func Open(o Options) (*Device, error) {
 	if o.Slice == 0 {
 		o.Slice = DefaultSlice
 	}
-	d := &Device{exact: o.Exact, threads: o.Threads, slice: o.Slice, scratch: make([][]float32, o.Threads)}
+	d := &Device{exact: o.Exact, threads: o.Threads, slice: o.Slice, tf32: o.TF32, scratch: make([][]float32, o.Threads)}
 	if !o.Exact {
 		b, err := openBLAS()
 		if err != nil {
@@ -152,12 +156,50 @@ func view[T any](b []byte) []T {
 }
 
 // in is a tensor to read, as float32; nil where absent. With out and store it is the one place where another
-// storage type is widened and rounded.
+// storage type is widened and rounded: a 16-bit tensor becomes a copy on loan. An op that takes one ends the loans with
+//
+//	defer d.endLoans()
 func (d *Device) in(t tensor.Tensor) []float32 {
+	if t.DType.Half() {
+		return d.widened(t)
+	}
 	if !t.Absent() && t.DType != tensor.F32 {
-		panic(fmt.Sprintf("cpu: dtype got %v, want f32", t.DType))
+		panic(fmt.Sprintf("cpu: dtype got %v, want f32, f16 or bf16", t.DType))
 	}
 	return view[float32](d.bytes(t))
+}
+
+// lend is n floats, not zeroed, until the op's end. A forgotten end costs memory, never a wrong value.
+func (d *Device) lend(n int) []float32 {
+	if d.lent == len(d.loans) {
+		d.loans = append(d.loans, nil)
+	}
+	b := &d.loans[d.lent]
+	d.lent++
+	if cap(*b) < n {
+		*b = view[float32](alignedBytes(4 * n))
+	}
+	return (*b)[:n]
+}
+
+func (d *Device) endLoans() { d.lent = 0 }
+
+func (d *Device) widened(t tensor.Tensor) []float32 {
+	b := view[uint16](d.bytes(t))
+	v := d.lend(len(b))
+	d.ranges(len(b), pointwiseRun, func(_, from, to int) { widen(v[from:to], b[from:to], t.DType) })
+	return v
+}
+
+// operand is in for a factor of the products that TF32 is about; 16-bit numbers are tf32 numbers already.
+func (d *Device) operand(t tensor.Tensor) []float32 {
+	v := d.in(t)
+	if !d.tf32 || t.DType != tensor.F32 {
+		return v
+	}
+	r := d.lend(len(v))
+	d.ranges(len(v), pointwiseRun, func(_, from, to int) { roundTF32(r[from:to], v[from:to]) })
+	return r
 }
 
 // rows is an embedding argument: its elements up to the end of the last row, and the distance between rows.
@@ -172,11 +214,20 @@ func (d *Device) rows(t tensor.Tensor) ([]float32, int) {
 	return view[float32](t.Mem.(*memory).b[t.Off : t.Off+n]), t.Stride()
 }
 
-// out is where to put the float32 values of t; store must follow.
+// out is where to put the float32 values of t, and holds those that are there, for a Beta; store must follow.
 func (d *Device) out(t tensor.Tensor) []float32 { return d.in(t) }
 
-// store ends what out began. F32 is stored as it is.
-func (d *Device) store(tensor.Tensor, []float32) {}
+// store ends what out began: 16-bit types are rounded, once. F32 is stored as it is.
+func (d *Device) store(t tensor.Tensor, v []float32) {
+	if t.DType.Half() {
+		d.rounded(t, v)
+	}
+}
+
+func (d *Device) rounded(t tensor.Tensor, v []float32) {
+	b := view[uint16](d.bytes(t))
+	d.ranges(len(b), pointwiseRun, func(_, from, to int) { roundHalf(b[from:to], v[from:to], t.DType) })
+}
 
 func (d *Device) i32(t tensor.Tensor) []int32 {
 	if !t.Absent() && t.DType != tensor.I32 {

@@ -37,6 +37,7 @@ func (d *Device) groupNorm(op string, y, mean, rstd, x0, x1, gamma, beta, scaleS
 	if err := p.Check(y.Shape, mean.Shape, x0.Shape, x1.Shape, gamma.Shape); err != nil {
 		fail("%v", err)
 	}
+	sameDType(op, y, x0, x1)
 	s := x0.Shape
 	g := &groupNorm{
 		GroupNorm: p, images: s[0], hw: s[1] * s[2], c: y.Shape[3],
@@ -100,6 +101,7 @@ func (g *groupNorm) image(x []float32, c, n int) []float32 { return x[n*g.hw*c :
 
 // GroupNormForward implements tensor.Normalizer.
 func (d *Device) GroupNormForward(y, mean, rstd, x0, x1, gamma, beta, scaleShift, step tensor.Tensor, p tensor.GroupNorm) {
+	defer d.endLoans()
 	g := d.groupNorm("groupnorm_forward", y, mean, rstd, x0, x1, gamma, beta, scaleShift, step, p)
 	out, mu, rs := d.out(y), d.out(mean), d.out(rstd)
 	g.mean, g.rstd = mu, rs
@@ -127,9 +129,11 @@ func (d *Device) GroupNormBackwardScratch(x0, x1 tensor.Shape) int {
 // GroupNormBackward implements tensor.Normalizer.
 func (d *Device) GroupNormBackward(dx0, dx1, dgamma, dbeta, dscaleShift tensor.Acc, dy, x0, x1, mean, rstd, gamma, beta, scaleShift, step tensor.Tensor, p tensor.GroupNorm, ws tensor.Tensor) {
 	const op = "groupnorm_backward"
+	defer d.endLoans()
 	g := d.groupNorm(op, dy, mean, rstd, x0, x1, gamma, beta, scaleShift, step, p)
 	wantShape(op, "dx0", dx0.Tensor, x0.Shape)
 	wantShape(op, "dx1", dx1.Tensor, x1.Shape)
+	sameDType(op, x0, dx0.Tensor, dx1.Tensor)
 	wantShape(op, "dgamma", dgamma.Tensor, gamma.Shape)
 	wantShape(op, "dbeta", dbeta.Tensor, gamma.Shape)
 	wantShape(op, "dscale-shift", dscaleShift.Tensor, scaleShift.Shape)

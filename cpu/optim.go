@@ -91,6 +91,7 @@ type adam struct {
 // OptimUpdate is defined in tensor/optim.go.
 func (d *Device) OptimUpdate(w, m, v, w16 tensor.Tensor, ema []tensor.Tensor, g, verdict, step tensor.Tensor, p tensor.Adam) {
 	const op = "optim_update"
+	defer d.endLoans()
 	sameElems(op, w, m, v, g)
 	if !w16.Absent() {
 		sameElems(op, w, w16)

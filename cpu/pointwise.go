@@ -15,6 +15,15 @@ func sameElems(op string, first tensor.Tensor, others ...tensor.Tensor) {
 	}
 }
 
+// sameDType panics unless the tensors that are there have one type: nothing is cast on the way.
+func sameDType(op string, first tensor.Tensor, others ...tensor.Tensor) {
+	for _, t := range others {
+		if !first.Absent() && !t.Absent() && t.DType != first.DType {
+			panic(fmt.Sprintf("cpu: %s: got %v %v beside %v %v, want one type", op, t.DType, t.Shape, first.DType, first.Shape))
+		}
+	}
+}
+
 // perImageScalars panics unless each s is the vector (N) of t (N,D…). It gives N and the elements of one image.
 func perImageScalars(op string, t tensor.Tensor, scalars ...tensor.Tensor) (n, size int) {
 	if t.Absent() || len(t.Shape) == 0 || t.Shape[0] < 1 {
@@ -44,7 +53,9 @@ func (d *Device) Axpby(y tensor.Acc, a float32, x0 tensor.Tensor, b float32, x1 
 	if y.Absent() {
 		return
 	}
+	defer d.endLoans()
 	sameElems("axpby", y.Tensor, x0)
+	sameDType("axpby", y.Tensor, x0, x1)
 	if !x1.Absent() {
 		sameElems("axpby", y.Tensor, x1)
 	}
@@ -134,6 +145,7 @@ func (d *Device) BiasBackward(dbias, demb tensor.Acc, dy tensor.Tensor, scale fl
 	if dbias.Absent() && demb.Absent() {
 		return
 	}
+	defer d.endLoans()
 	v, size := d.in(dy), dy.Elems()/n
 	var sums []float32 // (N,K), then one row per slice
 	if !dbias.Absent() {

@@ -9,6 +9,7 @@ import (
 
 // ReduceNonFinite is defined in tensor/reduce.go.
 func (d *Device) ReduceNonFinite(count, x tensor.Tensor) {
+	defer d.endLoans()
 	v := d.in(x)
 	var total atomic.Uint64
 	d.ranges(len(v), pointwiseRun, func(_, from, to int) { total.Add(nonFinite(v[from:to])) })

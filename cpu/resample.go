@@ -100,6 +100,8 @@ func (d *Device) ResampleBackward(dx tensor.Acc, dy tensor.Tensor, p tensor.Resa
 
 // resample applies rows along H and cols along W.
 func (d *Device) resample(y tensor.Acc, x tensor.Tensor, rows, cols []tap) {
+	defer d.endLoans()
+	sameDType("resample", y.Tensor, x)
 	images, height, width, c := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
 	in, out := d.in(x), d.out(y.Tensor)
 	from, to := height*width*c, len(rows)*len(cols)*c

@@ -14,6 +14,7 @@ func TestGroupNorm(t *testing.T) { optest.GroupNorm(t, open) }
 func TestAttention(t *testing.T) { optest.Attention(t, open) }
 func TestResample(t *testing.T)  { optest.Resample(t, open) }
 func TestPointwise(t *testing.T) { optest.Pointwise(t, open) }
+func TestCast(t *testing.T)      { optest.Cast(t, open) }
 func TestPrecond(t *testing.T)   { optest.Precond(t, open) }
 func TestEmbed(t *testing.T)     { optest.Embed(t, open) }
 func TestRandom(t *testing.T)    { optest.Random(t, open) }

@@ -66,6 +66,9 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 	}
 	g := l.convolution(dy.Shape, s0, s1, w, p)
 	store := storage(dx0.Tensor, dx1.Tensor, wt)
+	if dy.DType != store && dy.DType != tensor.F32 {
+		l.must(fmt.Errorf("dx is %v where dy is %v: no kernel has this pair", store, dy.DType))
+	}
 	p0, b0 := l.acc(dx0, store)
 	p1, b1 := l.acc(dx1, store)
 	pdy, pwt := l.in(dy, dy.DType), l.in(wt, store)

@@ -396,6 +396,17 @@ int ict_resample_backward(void *dx, float beta_dx, const void *dy, int32_t N, in
 
 // ---------------------------------------------------------------------------------------------------- pointwise
 
+// cast: dst = src, rounded to nearest, ties to even; F16 keeps subnormals and overflows to infinity.
+//
+//   dst    (n)   to     out
+//   src    (n)   from   in
+//
+// Needs   n >= 1; to, from: f32, f16, bf16; element-aligned.
+// Returns ICT_ERR_NULL, _ARCH, _SHAPE, _DTYPE, _ALIGN, or a cudaError_t.
+// Cost    reads src, writes dst; one kernel.
+// Source  IEEE 754 binary16; bfloat16. Defined in tensor/cast.go.
+int ict_cast(void *dst, const void *src, int64_t n, ict_dtype to, ict_dtype from, const ict_exec *ex);
+
 // axpby: y = beta*y + a*x0 + b*x1, rounded once.
 //
 //   y      (n)  dtype with beta  out

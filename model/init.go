@@ -26,7 +26,7 @@ func Init(dev tensor.Backend, w *nn.Weights, seed uint64) error {
 			return err
 		}
 	}
-	w.Pack(dev)
+	w.Refresh(dev)
 	return dev.Err()
 }
 

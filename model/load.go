@@ -44,6 +44,6 @@ func LoadWeights(dev tensor.Backend, w *nn.Weights, get func(name string) (shape
 			return err
 		}
 	}
-	w.Pack(dev)
+	w.Refresh(dev)
 	return dev.Err()
 }

@@ -38,7 +38,12 @@ func tinyADM() Config {
 // newRunner runs c on n images with normal inputs. spread makes the zero-initialised layers matter.
 func newRunner(t *testing.T, dev *cpu.Device, c Config, n int, want nn.Want, unshare bool) *runner {
 	t.Helper()
-	net, err := c.Record(n, Options{WantInput: true})
+	return newRunnerIn(t, tensor.F32, dev, c, n, want, unshare)
+}
+
+func newRunnerIn(t *testing.T, act tensor.DType, dev *cpu.Device, c Config, n int, want nn.Want, unshare bool) *runner {
+	t.Helper()
+	net, err := c.Record(n, Options{Act: act, WantInput: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +75,7 @@ func newRunner(t *testing.T, dev *cpu.Device, c Config, n int, want nn.Want, uns
 		}
 		put(t, dev, x, v)
 	}
-	r.w.Pack(dev)
+	r.w.Refresh(dev)
 	r.g, _ = nn.NewTensor(dev, tensor.F32, layout.Size+nn.VoteFloats)
 	r.arena, _ = nn.NewTensor(dev, tensor.F32, (plan.Bytes+3)/4)
 	step := make([]byte, tensor.StepBytes)
@@ -109,9 +114,9 @@ func put(t *testing.T, dev tensor.Backend, x tensor.Tensor, h optest.Host) {
 	}
 }
 
-// poison fills the arena with NaN.
+// poison fills the arena with what is NaN in every type.
 func (r *runner) poison(t *testing.T) {
-	nan := float32(math.NaN())
+	nan := math.Float32frombits(0xffffffff)
 	put(t, r.dev, r.arena, optest.Zeros(r.arena.Shape...).Map(func(float32) float32 { return nan }))
 }
 
@@ -144,6 +149,75 @@ func TestPlannedIsUnshared(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The same for activations of 16 bits, whose results are those of float32 but for their rounding.
+func TestHalfPrograms(t *testing.T) {
+	for _, c := range []Config{tinySong(), tinyADM()} {
+		want := nn.Want{Grad: true, Train: true}
+		ref := newRunner(t, fast(t, 2), c, 3, want, false)
+		ref.prog.Forward()
+		ref.prog.Backward(nil)
+		for act, tol := range map[tensor.DType]float64{tensor.F16: 5e-3, tensor.BF16: 4e-2} {
+			a, b := newRunnerIn(t, act, fast(t, 2), c, 3, want, false), newRunnerIn(t, act, fast(t, 1), c, 3, want, true)
+			for _, r := range []*runner{a, b} {
+				r.poison(t)
+				r.prog.Forward()
+				r.prog.Backward(nil)
+			}
+			if 3*a.prog.Plan.Bytes > 2*ref.prog.Plan.Bytes {
+				t.Errorf("%s in %v: plan of %d bytes, in f32 %d", c.Kind, act, a.prog.Plan.Bytes, ref.prog.Plan.Bytes)
+			}
+			for what, x := range map[string][3]tensor.Tensor{"f": {a.out, b.out, ref.out}, "dx": {a.dx, b.dx, ref.dx}, "gradient": {a.g, b.g, ref.g}} {
+				got, full := optest.Get(t, a.dev, x[0]), optest.Get(t, a.dev, x[2])
+				what = fmt.Sprintf("%s in %v: %s", c.Kind, act, what)
+				optest.Same(t, what+", planned and unshared", got, optest.Get(t, b.dev, x[1]))
+				optest.Near(t, what, got, full, tol)
+				if optest.RelErr(got, full) < tol/100 {
+					t.Errorf("%s is that of f32", what)
+				}
+			}
+		}
+	}
+}
+
+// What is 16 bits in a network and what is not.
+func TestHalfTypes(t *testing.T) {
+	c := tinySong()
+	c.Embedding, c.FourierScale, c.Filter, c.Pyramid, c.Mult = Fourier, 16, []int{1, 3, 3, 1}, true, []int{1, 2, 2}
+	net, err := c.Record(2, Options{Act: tensor.F16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]tensor.DType{}
+	for _, v := range net.Tape.Values {
+		got[v.Name] = v.DType
+	}
+	for name, want := range map[string]tensor.DType{
+		"cx": tensor.F32, "enc.8x8_conv": tensor.F16, "enc.8x8_conv.weight": tensor.F32, "enc.8x8_block0.conv0.weight": tensor.F16,
+		"enc.8x8_block0.conv0.bias": tensor.F32, "enc.8x8_block0.norm0": tensor.F16, "enc.8x8_block0.norm0.weight": tensor.F32,
+		"enc.8x8_block0.norm0.mean": tensor.F32, "enc.4x4_down.aux_smooth": tensor.F32, "enc.4x4_aux_residual.weight": tensor.F32,
+		"enc.4x4_aux_residual": tensor.F16, "enc.2x2_down.aux_smooth": tensor.F16, "enc.2x2_aux_residual.weight": tensor.F16,
+		"enc.4x4_block0.attention": tensor.F16, "enc.4x4_block0.attention.lse": tensor.F32, "affine": tensor.F32, "map_layer0.weight": tensor.F32,
+		"dec.8x8_aux_norm": tensor.F16, "dec.8x8_aux_conv.weight": tensor.F16, "dec.8x8_aux_conv": tensor.F32, "precond": tensor.F32,
+	} {
+		if d, ok := got[name]; !ok || d != want {
+			t.Errorf("%s: got %v (recorded: %v), want %v", name, d, ok, want)
+		}
+	}
+	dev := fast(t, 1)
+	w, err := nn.NewLayout(net.Tape, nil).NewWeights(dev, tensor.Tensor{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a program runs over weights without a 16-bit copy")
+		}
+	}()
+	plan := nn.Rehearse(net.Tape, dev, nn.Want{})
+	arena, _ := nn.NewTensor(dev, tensor.U8, plan.Bytes)
+	nn.NewProgram(dev, net.Tape, plan, w, tensor.Tensor{}, arena.Mem, tensor.Tensor{})
 }
 
 // The program without gradients computes what the one with gradients does, dropout included, and less memory serves it.

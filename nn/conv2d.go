@@ -22,7 +22,8 @@ func (f Filter) params() tensor.Conv2d {
 	return p
 }
 
-// Conv2d is a convolution with weight (K,R,R,C) and bias (K); padded to keep the size at stride 1, unless Valid.
+// Conv2d is a convolution with weight (K,R,R,C) and bias (K); padded to keep the size at stride 1, unless Valid. Its filter
+// is read in the type of its input.
 type Conv2d struct {
 	t    *Tape
 	name string
@@ -66,6 +67,10 @@ func (l *Conv2d) Forward(x Pair, c Conv) *Value {
 	if c.F32 {
 		d = tensor.F32
 	}
+	if x.B != nil && x.B.DType != x.A.DType || c.Residual != nil && c.Residual.DType != d {
+		panic(&RecordError{l.name, fmt.Errorf("sources of one type and a residual of the output's are wanted")})
+	}
+	l.w.DType = x.A.DType // images are F32, and so are the filters that read them
 	o := &conv2d{x: x.A, x2: x.B, w: l.w, b: l.b, emb: c.Emb, res: c.Residual, p: p}
 	o.y = l.t.activation(l.name, d, shape, x.A, x.B, l.w, c.Emb, c.Residual)
 	l.t.record(l.name, o)

@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"slices"
 
 	"ict/tensor"
@@ -35,15 +36,16 @@ type Layout struct {
 	Buffers int     // elements of the buffers
 	Buckets []Span  // the last one ends before the votes
 
+	half   tensor.DType      // F16 or BF16 where ops read some parameters so, else F32
 	params map[string]placed // by Value.Name
 	pack   []placed          // filters, in recording order, with offsets into the packed array
-	packed int
-	done   []int // step after which a bucket is complete
+	packed int               // bytes
+	done   []int             // step after which a bucket is complete
 }
 
 type placed struct {
 	v   *Value
-	off int
+	off int // elements; bytes in the packed array, where types differ
 }
 
 // NewLayout lays out the parameters of a tape; plan decides order and buckets and must have been made with Grad, or be
@@ -91,9 +93,12 @@ func NewLayout(t *Tape, plan *Plan) *Layout {
 			shape := append(tensor.Shape{r.N}, v.Shape[1:]...)
 			l.Entries = append(l.Entries, Entry{r.Name, shape, false, r.Init, off + r.From*row})
 		}
+		if v.Kind == Param && v.DType.Half() {
+			l.half = v.DType
+		}
 		if v.Kind == Param && plan != nil && plan.packed[v.id] {
 			l.pack = append(l.pack, placed{v, l.packed})
-			l.packed += roundUp(v.Shape.Elems(), paramAlign)
+			l.packed += roundUp(v.Shape.Elems(), paramAlign) * v.DType.Size()
 		}
 	}
 	return l
@@ -118,13 +123,14 @@ func (e Entry) View(flat tensor.Tensor) tensor.Tensor {
 type Weights struct {
 	Layout  *Layout
 	W       tensor.Tensor // (Size) F32
+	W16     tensor.Tensor // (Size) F16 or BF16: W rounded, for ops that read that type; may be absent
 	Buffers tensor.Tensor // (Layout.Buffers) F32; shared by all sets of one network
-	packed  tensor.Tensor
+	packed  tensor.Tensor // (Layout.packed) U8
 }
 
-// NewWeights allocates zeroed weights. buffers may be those of another set; absent: its own are allocated. pack: backward
-// will run over these weights.
-func (l *Layout) NewWeights(dev tensor.Backend, buffers tensor.Tensor, pack bool) (*Weights, error) {
+// NewWeights allocates zeroed weights. buffers may be those of another set; absent: its own are allocated. run: a program
+// will run over these weights, forward and backward, so they have W16, where ops read that, and the copies of dgrad.
+func (l *Layout) NewWeights(dev tensor.Backend, buffers tensor.Tensor, run bool) (*Weights, error) {
 	w := &Weights{Layout: l, Buffers: buffers}
 	var err error
 	if w.W, err = NewTensor(dev, tensor.F32, l.Size); err != nil {
@@ -135,10 +141,24 @@ func (l *Layout) NewWeights(dev tensor.Backend, buffers tensor.Tensor, pack bool
 			return nil, err
 		}
 	}
-	if pack && l.packed > 0 {
-		w.packed, err = NewTensor(dev, tensor.F32, l.packed)
+	if run && l.half.Half() {
+		if w.W16, err = NewTensor(dev, l.half, l.Size); err != nil {
+			return nil, err
+		}
+	}
+	if run && l.packed > 0 {
+		w.packed, err = NewTensor(dev, tensor.U8, l.packed)
 	}
 	return w, err
+}
+
+// Rounded are the same weights with a copy W16 of their own, in d, for programs forward only whose activations are d. After
+// a change of W, Cast refreshes it.
+func (w *Weights) Rounded(dev tensor.Backend, d tensor.DType) (*Weights, error) {
+	r := &Weights{Layout: w.Layout, W: w.W, Buffers: w.Buffers}
+	var err error
+	r.W16, err = NewTensor(dev, d, w.Layout.Size)
+	return r, err
 }
 
 // NewTensor allocates a zeroed tensor.
@@ -158,11 +178,43 @@ func (w *Weights) Tensor(e Entry) tensor.Tensor {
 	return e.View(w.W)
 }
 
-// Pack refreshes the copies of the filters that dgrad reads. It is to be called after every change of W.
+// Refresh makes every copy of W again: Cast and Pack. It is to be called after every change of W but OptimUpdate's, which
+// writes W16 itself and leaves Pack to do.
+func (w *Weights) Refresh(dev tensor.Backend) {
+	w.Cast(dev)
+	w.Pack(dev)
+}
+
+// Cast refreshes W16, where there is one.
+func (w *Weights) Cast(dev tensor.Backend) {
+	if !w.W16.Absent() {
+		dev.Cast(w.W16, w.W)
+	}
+}
+
+// Pack refreshes the copies of the filters that dgrad reads.
 func (w *Weights) Pack(dev tensor.Backend) {
 	for _, f := range w.Layout.pack {
-		s := f.v.Shape
-		src := w.W.Range(w.Layout.params[f.v.Name].off, s.Elems()).As(s...)
-		dev.Conv2dPack(w.packed.Range(f.off, s.Elems()).As(s[3], s[1], s[2], s[0]), src)
+		dev.Conv2dPack(w.packedFilter(f), w.read(f.v, w.Layout.params[f.v.Name].off))
 	}
+}
+
+// packedFilter is (C,R,S,K) of a filter (K,R,S,C); absent without a copy.
+func (w *Weights) packedFilter(f placed) tensor.Tensor {
+	if w.packed.Absent() {
+		return tensor.Tensor{}
+	}
+	s := f.v.Shape
+	return tensor.Of(w.packed.Mem, w.packed.Off+f.off, f.v.DType, s[3], s[1], s[2], s[0])
+}
+
+// read is what ops read of parameter v at element off: W, or its copy in v's type.
+func (w *Weights) read(v *Value, off int) tensor.Tensor {
+	flat := w.W
+	if v.DType.Half() {
+		if flat = w.W16; flat.DType != v.DType {
+			panic(fmt.Sprintf("nn: %s is read as %v, and these weights have no such copy", v.Name, v.DType))
+		}
+	}
+	return flat.Range(off, v.Shape.Elems()).As(v.Shape...)
 }

@@ -56,8 +56,8 @@ func Rehearse(t *Tape, s tensor.Sizer, want Want) *Plan {
 		}
 	}
 	m := meter.New(s)
-	e := &Exec{Backend: m, train: want.Train, values: make([]tensor.Tensor, len(t.Values)), written: make([]bool, len(t.Values)),
-		packed: make([]tensor.Tensor, len(t.Values)), parts: map[int][]int{}}
+	e := &Exec{Backend: m, train: want.Train, values: make([]tensor.Tensor, len(t.Values)), grads: make([]tensor.Tensor, len(t.Values)),
+		written: make([]bool, len(t.Values)), packed: make([]tensor.Tensor, len(t.Values)), parts: map[int][]int{}}
 	for i, v := range t.Values {
 		e.values[i] = tensor.Tensor{Mem: meter.Memory(1), Shape: v.Shape, DType: v.DType}
 		if v.stack != nil {
@@ -68,8 +68,11 @@ func Rehearse(t *Tape, s tensor.Sizer, want Want) *Plan {
 			s := v.Shape
 			e.packed[i] = tensor.Of(meter.Memory(1), 0, v.DType, s[3], s[1], s[2], s[0])
 		}
+		e.grads[i] = e.values[i]
+		if v.Kind == Param {
+			e.grads[i].DType = tensor.F32
+		}
 	}
-	e.grads = e.values
 	e.touch = func(c touch) { p.note(e.now, c) }
 
 	for i, op := range t.Ops {

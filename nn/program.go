@@ -38,16 +38,16 @@ func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tenso
 	for i, v := range t.Values {
 		switch v.Kind {
 		case Param, Buffer:
-			flat := w.W
-			if v.Kind == Buffer {
-				flat = w.Buffers
-			}
 			place, ok := w.Layout.params[v.Name]
 			if !ok || !place.v.Shape.Equal(v.Shape) {
 				panic(fmt.Sprintf("nn: weights have no %s %v", v.Name, v.Shape))
 			}
-			e.values[i] = flat.Range(place.off, v.Shape.Elems()).As(v.Shape...)
-			if v.Kind == Param && p.Want.Grad {
+			if v.Kind == Buffer {
+				e.values[i] = w.Buffers.Range(place.off, v.Shape.Elems()).As(v.Shape...)
+				continue
+			}
+			e.values[i] = w.read(v, place.off)
+			if p.Want.Grad {
 				e.grads[i] = g.Range(place.off, v.Shape.Elems()).As(v.Shape...)
 			}
 		case Activation:
@@ -60,10 +60,7 @@ func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tenso
 		}
 	}
 	for _, f := range w.Layout.pack {
-		s := f.v.Shape
-		if !w.packed.Absent() {
-			e.packed[f.v.id] = w.packed.Range(f.off, s.Elems()).As(s[3], s[1], s[2], s[0])
-		}
+		e.packed[f.v.id] = w.packedFilter(f)
 	}
 	for i, b := range p.works {
 		if b >= 0 {

@@ -28,7 +28,7 @@ type Init struct {
 type Value struct {
 	Name  string // "enc.16x16_block0.conv0.weight"
 	Shape tensor.Shape
-	DType tensor.DType
+	DType tensor.DType // of a parameter: of what ops read; its master copy and its gradient are F32
 	Kind  Kind
 	Wants bool // someone needs its gradient; spreads from parameters and marked inputs while recording
 	Init  Init // of parameters and buffers

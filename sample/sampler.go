@@ -32,7 +32,8 @@ type Sampler struct {
 	eager  bool
 	n      int
 	prog   *nn.Program
-	replay func() // nil: not captured yet
+	half   *nn.Weights // the weights with a 16-bit copy, nil where activations are F32
+	replay func()      // nil: not captured yet
 	calls  int
 
 	x, z     tensor.Tensor // (N,H,W,C): the noisy image and what f makes of it; unit normals
@@ -69,8 +70,14 @@ func New(dev tensor.Backend, c model.Config, levels noise.Levels, weights *nn.We
 	if err != nil {
 		return nil, fmt.Errorf("sample: arena of %d images: %w", n, err)
 	}
-	s := &Sampler{config: c, levels: levels, act: o.Act, eager: o.Eager, n: n,
-		prog: nn.NewProgram(dev, net.Tape, plan, weights, tensor.Tensor{}, arena, tensor.Tensor{})}
+	s := &Sampler{config: c, levels: levels, act: o.Act, eager: o.Eager, n: n}
+	if o.Act.Half() {
+		if s.half, err = weights.Rounded(dev, o.Act); err != nil {
+			return nil, fmt.Errorf("sample: 16-bit copy of the weights: %w", err)
+		}
+		weights = s.half
+	}
+	s.prog = nn.NewProgram(dev, net.Tape, plan, weights, tensor.Tensor{}, arena, tensor.Tensor{})
 	image := net.CX.Shape
 	if s.staging, err = newStaging(dev, max(4*image.Elems(), 4*4*n)); err != nil {
 		return nil, err
@@ -148,6 +155,7 @@ func (s *Sampler) SetLabels(labels []int32) error {
 //
 // x must hold N images. Returns an error that wraps ErrNotFinite if F is not finite. Source: [CM].
 func (s *Sampler) Denoise(x tensor.Tensor, sigma float64) error {
+	s.castWeights()
 	return s.denoise(x, s.n, sigma, s.levels.CM(sigma, s.config.NoiseScale), tensor.Precond{Clamp: true})
 }
 
@@ -224,7 +232,15 @@ func (s *Sampler) begin(dst []float32, b Batch) error {
 	if s.config.Classes > 0 && len(b.Labels) != b.N {
 		return fmt.Errorf("sample: labels: got %d, want one for each of %d images: this network has %d classes", len(b.Labels), b.N, s.config.Classes)
 	}
+	s.castWeights()
 	return s.SetLabels(b.Labels)
+}
+
+// castWeights reads the weights afresh.
+func (s *Sampler) castWeights() {
+	if s.half != nil {
+		s.half.Cast(s.dev)
+	}
 }
 
 // read writes the images of x to dst.

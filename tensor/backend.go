@@ -72,13 +72,14 @@ type Attender interface {
 	AttentionBackward(dqkv Acc, do, o, qkv, lse Tensor, p Attention)
 }
 
-// Pointwise: pointwise.go, precond.go, random.go.
+// Pointwise: pointwise.go, precond.go, cast.go, random.go.
 type Pointwise interface {
 	Axpby(y Acc, a float32, x0 Tensor, b float32, x1 Tensor)
 	ScaleImages(y, x, s Tensor)
 	BiasBackward(dbias, demb Acc, dy Tensor, scale float32, ws Tensor)
 	PrecondForward(f, raw, x, skip, out Tensor, p Precond)
 	PrecondBackward(draw Acc, df, out Tensor)
+	Cast(dst, src Tensor)
 	RandomNormal(dst, step Tensor, purpose uint16)
 }
 

@@ -71,6 +71,9 @@ func (d DType) Size() int { return dtypes[d].size }
 
 func (d DType) String() string { return dtypes[d].name }
 
+// Half reports whether d is one of the 16-bit types that activations may be stored in.
+func (d DType) Half() bool { return d == F16 || d == BF16 }
+
 // Memory is a block on a device. Only the backend that made it looks inside.
 type Memory interface {
 	Bytes() int

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"ict/model"
 	"ict/noise"
+	"ict/tensor"
 )
 
 // Config is everything a run needs. Its JSON is in every checkpoint; its YAML, the same names, is the config file.
@@ -75,10 +77,25 @@ type Train struct {
 	Batch      int       `json:"batch"`       // of the whole run
 	MicroBatch Auto      `json:"micro_batch"` // images at a time on one rank; auto: the largest that fits
 	Init       string    `json:"init"`        // random, or a file of weights
-	Precision  string    `json:"precision"`   // auto, fp32
+	Precision  string    `json:"precision"`   // auto, or one of Precisions
 	LossScale  LossScale `json:"loss_scale"`  // acts in fp16 alone
 	Seed       uint64    `json:"seed"`
 	MaxSkips   int       `json:"max_skips"` // skipped steps in a row, with the loss scale at its floor, that are a divergence
+}
+
+// Precisions are the types that a run can compute in: fp32; fp32 whose products are of operands rounded to tf32; activations,
+// their gradients and the weights that convolutions read in 16 bits.
+var Precisions = []string{"fp32", "tf32", "bf16", "fp16"}
+
+// Act is the type of activations. What auto means is for the device to say; until then it is F32.
+func (t Train) Act() tensor.DType {
+	switch t.Precision {
+	case "fp16":
+		return tensor.F16
+	case "bf16":
+		return tensor.BF16
+	}
+	return tensor.F32
 }
 
 // LossScale says where the loss scale starts and after how many good steps it doubles.
@@ -332,14 +349,14 @@ func (c Config) Check() error {
 	if c.Train.Batch < 1 || c.Train.Batch > 1<<20 {
 		bad("train.batch", c.Train.Batch, "1 … 1048576")
 	}
-	if c.Train.Precision != "auto" && c.Train.Precision != "fp32" {
-		bad("train.precision", fmt.Sprintf("%q", c.Train.Precision), "auto or fp32")
+	if c.Train.Precision != "auto" && !slices.Contains(Precisions, c.Train.Precision) {
+		bad("train.precision", fmt.Sprintf("%q", c.Train.Precision), "auto, fp32, tf32, bf16 or fp16")
 	}
 	if c.Train.Init == "" {
 		bad("train.init", `""`, "random, or a file of weights")
 	}
-	if s := c.Train.LossScale; !(s.Start >= 1 && s.Start <= maxScale) || s.Every < 1 || math.Trunc(math.Log2(s.Start)) != math.Log2(s.Start) {
-		bad("train.loss_scale", fmt.Sprintf("start %v, every %d", s.Start, s.Every), "a power of two from 1 to 2^24, and at least 1 step")
+	if s := c.Train.LossScale; !(s.Start >= 1 && s.Start <= maxScale) || s.Every < 1 || s.Every > math.MaxInt32 || math.Trunc(math.Log2(s.Start)) != math.Log2(s.Start) {
+		bad("train.loss_scale", fmt.Sprintf("start %v, every %d", s.Start, s.Every), "a power of two from 1 to 2^24, and 1 … 2147483647 steps")
 	}
 	if c.Train.MaxSkips < 1 {
 		bad("train.max_skips", c.Train.MaxSkips, "at least 1")

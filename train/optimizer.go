@@ -46,5 +46,17 @@ const maxScale = 1 << 24
 
 // rule is the loss scale's. Outside fp16, S is 1 and constant, and every skipped step counts towards a divergence.
 func (t Train) rule() tensor.ScaleRule {
-	return tensor.ScaleRule{Floor: 1, Ceiling: maxScale, Limit: int32(t.MaxSkips)}
+	r := tensor.ScaleRule{Floor: 1, Ceiling: maxScale, Limit: int32(t.MaxSkips)}
+	if t.Act() == tensor.F16 {
+		r.Every = int32(t.LossScale.Every)
+	}
+	return r
+}
+
+// startScale is the loss scale of a run's first step.
+func (t Train) startScale() tensor.Scale {
+	if t.Act() == tensor.F16 {
+		return tensor.Scale{S: float32(t.LossScale.Start)}
+	}
+	return tensor.Scale{S: 1}
 }

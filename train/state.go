@@ -134,9 +134,16 @@ func (t *Trainer) LoadState(s *checkpoint.State) error {
 	}
 	sc := m.LossScale
 	scale := tensor.Scale{S: sc.Scale, Good: sc.Good, Bad: sc.Bad, Skipped: sc.Skipped, Since: sc.Since}
+	var was struct{ Train struct{ Precision string } }
+	if err := json.Unmarshal(m.Config, &was); err != nil {
+		return fmt.Errorf("train: state %s: config: %w", s.Dir, err)
+	}
+	if was.Train.Precision != t.Config.Train.Precision { // another type begins with its own scale
+		scale.S, scale.Good, scale.Bad = t.Config.Train.startScale().S, 0, 0
+	}
 	t.K, t.Stats = m.Step, Stats{Scale: scale}
 	t.results[0].step, t.results[1].step = -1, -1
-	t.Online.Pack(t.dev)
+	t.Online.Refresh(t.dev)
 	return errors.Join(t.putScale(scale), t.dev.Err())
 }
 

@@ -220,6 +220,107 @@ func TestResumeSameBits(t *testing.T) {
 	}
 }
 
+// fp16 with a loss scale that overflows and grows again resumes to the same bits, scale and counters included; the 16-bit
+// copy is the rounded weights. Another precision begins with its own scale.
+func TestLossScaleResumes(t *testing.T) {
+	config := func(precision string) Config {
+		c := toy(40, 8)
+		c.Train.Precision, c.Train.LossScale = precision, LossScale{Start: maxScale, Every: 3}
+		return c
+	}
+	start := func(c Config) *Trainer {
+		tr := fresh(t, c)
+		tr.objective = heavy{tr.objective}
+		return tr
+	}
+	whole := start(config("fp16"))
+	steps(t, whole, 24)
+	first := start(config("fp16"))
+	steps(t, first, 12)
+	dir := t.TempDir()
+	job, err := first.StateJob(dir, checkpoint.Manifest{RunID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	middle := first.Stats.Scale
+	if middle.Skipped == 0 || middle.Skipped == 12 {
+		t.Fatalf("after 12 steps %+v, want some skipped, not all", middle)
+	}
+	s, _, err := checkpoint.OpenLatest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := config("fp16")
+	c.Train.MicroBatch = 4
+	second := start(c)
+	if err := second.LoadState(s); err != nil {
+		t.Fatal(err)
+	}
+	steps(t, second, 12)
+	if got, want := hash(t, second), hash(t, whole); got != want {
+		t.Errorf("resumed: hash %x, uninterrupted %x", got, want)
+	}
+	if got, want := second.Stats.Scale, whole.Stats.Scale; got != want || want.Skipped <= middle.Skipped || want.S < 2 {
+		t.Errorf("resumed: scale %+v, uninterrupted %+v, in the middle %+v", got, want, middle)
+	}
+	copied := optest.GetAs(t, whole.dev, whole.Online.W16)
+	optest.Same(t, "the 16-bit copy", copied, optest.Get(t, whole.dev, whole.Online.W).Rounded(tensor.F16))
+
+	for precision, want := range map[string]float32{"bf16": 1, "tf32": 1, "fp16": middle.S} {
+		tr := start(config(precision))
+		if err := tr.LoadState(s); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := tr.Scale(); err != nil || got.S != want || got.Skipped != middle.Skipped {
+			t.Errorf("%s goes on with %+v, %v; want S = %v", precision, got, err, want)
+		}
+		if precision == "bf16" {
+			steps(t, tr, 4)
+			if tr.Stats.Scale.S != 1 || tr.Stats.Skipped != 0 {
+				t.Errorf("bf16: %+v", tr.Stats.Scale)
+			}
+		}
+	}
+}
+
+// heavy is an objective whose gradients end fp16's range at a loss scale of some 2^20.
+type heavy struct{ Objective }
+
+func (o heavy) Level(k int, d Draws, row *Row) {
+	o.Objective.Level(k, d, row)
+	row.Weight *= 1 << 8
+}
+
+// A step in 16 bits has the loss and the gradient of float32 but for rounding, whatever the loss scale.
+func TestHalfStep(t *testing.T) {
+	config := func(precision string, start float64) Config {
+		c := toy(8, 8)
+		c.Train.Precision, c.Train.LossScale.Start = precision, start
+		return c
+	}
+	ref := fresh(t, config("fp32", 1))
+	steps(t, ref, 1)
+	for _, row := range []struct {
+		precision string
+		start     float64
+		tol       float64
+	}{{"fp16", 1 << 6, 2e-2}, {"fp16", 1 << 12, 2e-2}, {"bf16", 1, 0.15}} {
+		tr := fresh(t, config(row.precision, row.start))
+		steps(t, tr, 1)
+		name := fmt.Sprintf("%s from %g", row.precision, row.start)
+		optest.Near(t, name+": f", optest.Get(t, tr.dev, tr.Stage().Out), optest.Get(t, ref.dev, ref.Stage().Out), row.tol/4)
+		g := optest.Get(t, tr.dev, tr.g.Range(0, tr.layout.Size)).Map(func(v float32) float32 { return v / tr.Stats.Scale.S })
+		optest.Near(t, name+": gradient", g, optest.Get(t, ref.dev, ref.g.Range(0, ref.layout.Size)), row.tol)
+		if tr.Stats.Skipped != 0 || math.Abs(tr.Stats.GradNorm/ref.Stats.GradNorm-1) > row.tol {
+			t.Errorf("%s: skipped %d, norm %g, in fp32 %g", name, tr.Stats.Skipped, tr.Stats.GradNorm, ref.Stats.GradNorm)
+		}
+	}
+}
+
 // Captured steps are launched steps, and a teacher that runs at the student's level gives the student's output to the
 // bit, dropout on: same weights, same masks.
 func TestTeacherIsStudent(t *testing.T) {

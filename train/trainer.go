@@ -76,7 +76,7 @@ func New(dev tensor.Backend, comm tensor.Communicator, c Config) (*Trainer, erro
 	if t.n, t.parts, err = Split(c.Train.Batch, comm.Size(), int(c.Train.MicroBatch)); err != nil {
 		return nil, err
 	}
-	if t.net, err = c.Model.Record(t.n, model.Options{}); err != nil {
+	if t.net, err = c.Model.Record(t.n, model.Options{Act: c.Train.Act()}); err != nil {
 		return nil, err
 	}
 	t.plans[0] = nn.Rehearse(t.net.Tape, dev, nn.Want{Grad: true, Train: true})
@@ -154,7 +154,7 @@ func (t *Trainer) allocate() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := t.putScale(tensor.Scale{S: 1}); err != nil {
+	if err := t.putScale(t.Config.Train.startScale()); err != nil {
 		return err
 	}
 
@@ -195,12 +195,12 @@ func (t *Trainer) Init() error {
 	return t.dev.Err()
 }
 
-// StartAverages sets every average to the online weights and refreshes the packed filters.
+// StartAverages sets every average to the online weights and refreshes the copies that ops read.
 func (t *Trainer) StartAverages() {
 	for _, e := range t.EMA {
 		t.dev.Copy(e.W, t.Online.W)
 	}
-	t.Online.Pack(t.dev)
+	t.Online.Refresh(t.dev)
 }
 
 // Step trains on one batch: this rank's part, in micro-batches. The batch's first image number must be K·batch plus
@@ -291,7 +291,7 @@ func (t *Trainer) update() {
 	}
 	t.dev.OptimNorm(t.verdict, g, t.normWS)
 	t.dev.OptimJudge(t.verdict, t.in.scale, t.in.step, t.rule)
-	t.dev.OptimUpdate(t.Online.W, t.m, t.v, tensor.Tensor{}, ema, g, t.verdict, t.in.step, t.optim.params())
+	t.dev.OptimUpdate(t.Online.W, t.m, t.v, t.Online.W16, ema, g, t.verdict, t.in.step, t.optim.params())
 	t.Online.Pack(t.dev)
 }
 

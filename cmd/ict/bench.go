@@ -66,7 +66,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	s.Train.Precision = "fp32"
-	dev, err := openDevice(c, optional(c, "threads"))
+	dev, err := openDevice(c, optional(c, "threads"), s.Train.Precision)
 	if err != nil {
 		return err
 	}

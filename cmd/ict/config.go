@@ -24,7 +24,7 @@ var trainFlags = []configFlag{
 	{"steps", "train.steps", "train for `N` steps; the curriculum depends on it (400k is 400,000)"},
 	{"batch", "train.batch", "`N` images a step"},
 	{"micro-batch", "train.micro_batch", "`N` images at a time, a divisor of the batch, or auto: as many as fit"},
-	{"precision", "train.precision", "arithmetic in `TYPE`: auto or fp32"},
+	{"precision", "train.precision", "arithmetic in `TYPE`: auto, fp32, tf32, bf16 or fp16"},
 	{"seed", "train.seed", "begin all draws from seed `N`"},
 	{"init", "train.init", "start from the weights of `FILE`, at step 0; random: from the seed"},
 }

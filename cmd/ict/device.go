@@ -45,8 +45,8 @@ type device struct {
 }
 
 // openDevice opens the backend that --device names; auto is the first GPU of a CUDA build that finds one, else the CPU.
-// threads 0: all cores.
-func openDevice(c *cli.Context, threads int) (*device, error) {
+// precision is one of train.Precisions; threads 0: all cores.
+func openDevice(c *cli.Context, threads int, precision string) (*device, error) {
 	if err := checkDevice(c); err != nil {
 		return nil, err
 	}
@@ -56,13 +56,13 @@ func openDevice(c *cli.Context, threads int) (*device, error) {
 		if _, i, ok := strings.Cut(name, ":"); ok {
 			index, _ = strconv.Atoi(i) // parseDevice has read it
 		}
-		d, err := gpu.Open(gpu.Options{Device: index})
+		d, err := gpu.Open(gpu.Options{Device: index, TF32: precision == "tf32"})
 		if err != nil {
 			return nil, err
 		}
 		return &device{Backend: d, gpu: d}, nil
 	}
-	d, err := cpu.Open(cpu.Options{Threads: threads})
+	d, err := cpu.Open(cpu.Options{Threads: threads, TF32: precision == "tf32"})
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (g *grids) draw(name string) error {
 			return err
 		}
 		g.batch = min(g.cols*gridRows, g.t.MicroBatch())
-		if g.sampler, err = sample.New(g.dev, m, g.config.Noise.Levels(), g.t.EMA[0], g.batch, sample.Options{}); err != nil {
+		if g.sampler, err = sample.New(g.dev, m, g.config.Noise.Levels(), g.t.EMA[0], g.batch, sample.Options{Act: g.config.Train.Act()}); err != nil {
 			return err
 		}
 	}

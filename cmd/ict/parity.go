@@ -10,6 +10,7 @@ import (
 
 	"ict/internal/parity"
 	"ict/tensor"
+	"ict/train"
 )
 
 func parityCommand() *cli.Command {
@@ -20,7 +21,7 @@ func parityCommand() *cli.Command {
 			"or a sampler. Printed is the worst relative error of each group, ‖got − ref‖ / ‖ref‖, with the tensor that has it and the file's\n" +
 			"tolerance. Exit code 1: past a tolerance; 2: a file asks for what this build does not know; 14: a file is damaged.",
 		Flags: []cli.Flag{
-			&cli.GenericFlag{Name: "precision", Value: oneOf(parity.FP32, parity.FP32), Usage: "compute in `PRECISION`, judge by its tolerances"},
+			&cli.GenericFlag{Name: "precision", Value: oneOf(parity.FP32, train.Precisions...), Usage: "compute in `PRECISION`, judge by its tolerances"},
 		},
 		Action: action(1, math.MaxInt, parityAction),
 	}
@@ -57,9 +58,9 @@ func parityAction(c *cli.Context, u *ui) error {
 	if err := checkDevice(c); err != nil {
 		return err
 	}
-	s := paritySummary{Files: []parityNote{}}
+	s, precision := paritySummary{Files: []parityNote{}}, val[string](c, "precision")
 	open := func() (tensor.Backend, error) {
-		d, err := openDevice(c, 0)
+		d, err := openDevice(c, 0, precision)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +77,7 @@ func parityAction(c *cli.Context, u *ui) error {
 		if ctx.Err() != nil {
 			return cause(ctx, ctx.Err())
 		}
-		r, err := parity.Run(open, val[string](c, "precision"), path)
+		r, err := parity.Run(open, precision, path)
 		n := parityNote{Report: r}
 		switch {
 		case err != nil:

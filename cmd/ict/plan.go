@@ -44,7 +44,7 @@ func planAction(c *cli.Context, u *ui) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	dev, err := openDevice(c, 0)
+	dev, err := openDevice(c, 0, s.Train.Precision)
 	if err != nil {
 		return err
 	}

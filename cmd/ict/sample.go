@@ -90,7 +90,7 @@ func sampleAction(c *cli.Context, u *ui) error {
 	if err := d.read(c); err != nil {
 		return err
 	}
-	dev, err := openDevice(c, 0)
+	dev, err := openDevice(c, 0, "fp32")
 	if err != nil {
 		return err
 	}

@@ -152,7 +152,7 @@ func (r *session) configure() error {
 // plan opens the device and settles the micro-batch.
 func (r *session) plan() error {
 	var err error
-	if r.dev, err = openDevice(r.c, 0); err != nil {
+	if r.dev, err = openDevice(r.c, 0, r.s.Train.Precision); err != nil {
 		return err
 	}
 	r.closers = append(r.closers, r.dev.Close)

@@ -199,6 +199,7 @@ var columns = map[string][]string{
 	"resample":  {"ResampleForward", "ResampleBackward"},
 	"pointwise": {"Axpby", "ScaleImages", "BiasBackward", "BiasBackwardScratch"},
 	"precond":   {"PrecondForward", "PrecondBackward"},
+	"cast":      {"Cast"},
 	"embed":     {"EmbedFourier", "EmbedPositional", "EmbedLabelForward", "EmbedLabelBackward"},
 	"random":    {"RandomNormal"},
 	"perturb":   {"ImageLoad", "ImageStore", "Perturb"},

@@ -118,6 +118,7 @@ func (m *Meter) PrecondForward(f, raw, x, skip, out tensor.Tensor, p tensor.Prec
 func (m *Meter) PrecondBackward(draw tensor.Acc, df, out tensor.Tensor) {
 	m.launch(0, draw.Tensor, df, out)
 }
+func (m *Meter) Cast(dst, src tensor.Tensor)                           { m.launch(0, dst, src) }
 func (m *Meter) RandomNormal(dst, step tensor.Tensor, purpose uint16)  { m.launch(0, dst) }
 func (m *Meter) ResampleForward(y, x tensor.Tensor, p tensor.Resample) { m.launch(0, y, x) }
 func (m *Meter) ResampleBackward(dx tensor.Acc, dy tensor.Tensor, p tensor.Resample) {

@@ -129,6 +129,11 @@ func Optim(t *testing.T, open Open) {
 	d.OptimJudge(o.verdict, scale, step, o.rule)
 	d.OptimUpdate(o.w.Tensor, o.m.Tensor, o.v.Tensor, copied.Tensor, nil, g, o.verdict, step, o.p)
 	Same(t, "optim_update: copy of w", copied.get(t, d, "w16"), o.state(t)[0])
+	for _, f := range halfFormats {
+		w16 := New16(t, d, f.d, 100)
+		d.OptimUpdate(o.w.Tensor, o.m.Tensor, o.v.Tensor, w16, nil, g, o.verdict, step, o.p)
+		Same(t, fmt.Sprintf("optim_update: %v copy of w", f.d), GetAs(t, d, w16), o.state(t)[0].Rounded(f.d))
+	}
 }
 
 // normCheck compares Σg² with the sum in float64.

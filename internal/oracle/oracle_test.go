@@ -314,7 +314,7 @@ func TestResidualBlockWithLoss(t *testing.T) {
 		values[e.Name] = v
 		dev.Copy(w.Tensor(e), optest.Put(t, dev, v))
 	}
-	w.Pack(dev)
+	w.Refresh(dev)
 	grad, _ := nn.NewTensor(dev, tensor.F32, layout.Size+nn.VoteFloats)
 	arena, _ := dev.Alloc(plan.Bytes)
 	prog := nn.NewProgram(dev, tape, plan, w, grad, arena, tensor.Tensor{})

@@ -7,14 +7,19 @@ import (
 	"ict/checkpoint"
 	"ict/model"
 	"ict/tensor"
+	"ict/train"
 )
 
 // file is an open parity file; it remembers what has been asked for, so that nothing stays unread unnoticed.
 type file struct {
 	*checkpoint.File
 	meta
-	used map[string]bool
+	precision string
+	used      map[string]bool
 }
+
+// act is the type of activations.
+func (f *file) act() tensor.DType { return train.Train{Precision: f.precision}.Act() }
 
 // anySize stands for a size that a tensor may choose, from 1.
 const anySize = -1

@@ -124,7 +124,7 @@ func (r *meta) parseTolerance(text string) error {
 		return damaged("tolerance: got %.40q, want precision → group → number or null", text)
 	}
 	for _, p := range slices.Sorted(maps.Keys(r.tolerance)) {
-		if !slices.Contains([]string{FP32, "tf32", "fp16", "bf16"}, p) {
+		if !slices.Contains(train.Precisions, p) {
 			return unknown("tolerance.%s: no precision", p)
 		}
 		for _, g := range slices.Sorted(maps.Keys(r.tolerance[p])) {

@@ -18,6 +18,7 @@ type params struct {
 
 // params records the file's network for n images and finds every parameter and buffer of it.
 func (f *file) params(n int, o model.Options) (*params, error) {
+	o.Act = f.act()
 	net, err := f.model.Record(n, o)
 	if err != nil {
 		return nil, damaged("%v", err)

@@ -3,13 +3,16 @@ package parity
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"ict/checkpoint"
 	"ict/nn"
 	"ict/tensor"
+	"ict/train"
 )
 
-// FP32 is the precision that this build computes in, and the column of a file's tolerances that is judged by.
+// FP32 is the precision of float32 throughout; all are train.Precisions. Each is a column of a file's tolerances.
 const FP32 = "fp32"
 
 // ErrUnknown is wrapped by the error of a file that asks for something this build does not know: another format, kind,
@@ -45,10 +48,11 @@ var kinds = map[string]struct {
 	"sampler":   {[]string{"out"}, []string{"model", "sampler"}, loadSampler},
 }
 
-// Run measures one file. The file is read and checked whole before open is asked for the device, which Run closes.
+// Run measures one file. The file is read and checked whole before open is asked for the device, which Run closes. Whether
+// it rounds operands to tf32 is open's business.
 func Run(open func() (tensor.Backend, error), precision, path string) (Report, error) {
-	if precision != FP32 {
-		return Report{}, fmt.Errorf("parity: %w: precision %q, want %s", ErrUnknown, precision, FP32)
+	if !slices.Contains(train.Precisions, precision) {
+		return Report{}, fmt.Errorf("parity: %w: precision %q, want one of %s", ErrUnknown, precision, strings.Join(train.Precisions, ", "))
 	}
 	c, err := checkpoint.OpenSafetensors(path)
 	if err != nil {
@@ -68,6 +72,9 @@ func run(open func() (tensor.Backend, error), precision string, c *checkpoint.Fi
 		return Report{}, err
 	}
 	ceilings, ok := meta.tolerance[precision]
+	if !ok && meta.kind == "optimizer" { // float32 whatever the network computes in
+		ceilings, ok = meta.tolerance[FP32]
+	}
 	if !ok {
 		return Report{}, damaged("tolerance: no %s", precision)
 	}
@@ -77,7 +84,7 @@ func run(open func() (tensor.Backend, error), precision string, c *checkpoint.Fi
 			return Report{}, damaged("tolerance: %s: no group %s", precision, g)
 		}
 	}
-	f := &file{File: c, meta: meta, used: map[string]bool{}}
+	f := &file{File: c, meta: meta, precision: precision, used: map[string]bool{}}
 	do, err := kinds[meta.kind].load(f)
 	if err != nil {
 		return Report{}, err

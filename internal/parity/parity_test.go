@@ -16,6 +16,7 @@ import (
 	"ict/cpu"
 	"ict/model"
 	"ict/tensor"
+	"ict/train"
 )
 
 func device(o cpu.Options) func() (tensor.Backend, error) {
@@ -42,7 +43,7 @@ func logged(t *testing.T, r Report) {
 		if g.Tolerance != nil {
 			ceiling = fmt.Sprintf("of %.0e", *g.Tolerance)
 		}
-		t.Logf("%-22s %-9s %8.1e %s  %s", r.Name, g.Name, g.Error, ceiling, g.Tensor)
+		t.Logf("%s %-22s %-9s %8.1e %s  %s", r.Precision, r.Name, g.Name, g.Error, ceiling, g.Tensor)
 	}
 	if !r.Pass {
 		t.Errorf("%s: past its tolerance", r.File)
@@ -61,6 +62,19 @@ func TestFast(t *testing.T) {
 	}
 	if len(kinds) != 5 {
 		t.Errorf("got files of kinds %v, want all five", slices.Sorted(maps.Keys(kinds)))
+	}
+}
+
+// The other precisions; what a file does not judge is reported.
+func TestPrecisions(t *testing.T) {
+	for _, precision := range train.Precisions[1:] {
+		for _, path := range files(t) {
+			r, err := Run(device(cpu.Options{TF32: precision == "tf32"}), precision, path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			logged(t, r)
+		}
 	}
 }
 
@@ -289,8 +303,8 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: got %v, want one that is %q and says %s", c.file, err, c.is, c.want)
 		}
 	}
-	if _, err := Run(closed, "bf16", stored(opt)); !errors.Is(err, ErrUnknown) {
-		t.Errorf("precision bf16: got %v", err)
+	if _, err := Run(closed, "fp8", stored(opt)); !errors.Is(err, ErrUnknown) {
+		t.Errorf("precision fp8: got %v", err)
 	}
 	if _, err := Run(closed, FP32, stored("none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: got %v", err)
@@ -342,7 +356,7 @@ func FuzzMeta(f *testing.F) {
 			_, _ = r.model.Record(1, model.Options{})
 		}
 		if len(r.objective.gridPoints) > 0 {
-			_, _ = r.trainConfig(2)
+			_, _ = r.trainConfig(2, FP32)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func loadSampler(f *file) (job, error) {
 		if err := model.LoadWeights(dev, w, p.get); err != nil {
 			return err
 		}
-		s, err := sample.New(dev, f.model, l, w, n, sample.Options{})
+		s, err := sample.New(dev, f.model, l, w, n, sample.Options{Act: f.act()})
 		if err != nil {
 			return err
 		}

@@ -50,13 +50,17 @@ func (b batches) step(t *train.Trainer, k int) error {
 	return t.Step(batch)
 }
 
+// lossScale is where fp16 starts: gradients of so few images would end the usual start of 2^20 in skipped steps.
+const lossScale = 1 << 10
+
 // trainConfig is the run that a file describes. What no file says (how often a run saves, where it stops) does not matter here.
-func (m meta) trainConfig(batch int) (train.Config, error) {
+func (m meta) trainConfig(batch int, precision string) (train.Config, error) {
 	c := train.Presets()["tiny"].Config
 	l := noise.Default()
 	c.Model, c.Noise = m.model, train.Noise{Min: l.Min, Max: l.Max, Data: l.Data, Rho: l.Rho}
 	c.Objective.S0, c.Objective.S1, c.Objective.HuberC = m.objective.s0, train.Auto(m.objective.s1), train.AutoF(m.objective.huberC)
-	c.Train.Steps, c.Train.Batch, c.Train.Precision = m.objective.steps, batch, FP32
+	c.Train.Steps, c.Train.Batch, c.Train.Precision = m.objective.steps, batch, precision
+	c.Train.LossScale.Start = lossScale
 	if m.optim.Kind != "" { // a single step is judged before its update
 		c.Optim, c.EMA = m.optim, []float64{m.ema}
 	}
@@ -87,7 +91,7 @@ func loadStep(f *file) (job, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.trainConfig(b.n)
+	c, err := f.trainConfig(b.n, f.precision)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +117,10 @@ func loadStep(f *file) (job, error) {
 	}
 	return func(dev tensor.Backend, m measures) error {
 		t, err := newTrainer(dev, c, p)
+		if err != nil {
+			return err
+		}
+		scale, err := t.Scale()
 		if err != nil {
 			return err
 		}
@@ -144,9 +152,12 @@ func loadStep(f *file) (job, error) {
 			if e.Buffer {
 				continue
 			}
-			got, err := read(dev, t.Gradient(e)) // in fp32 the loss scale is 1
+			got, err := read(dev, t.Gradient(e))
 			if err != nil {
 				return err
+			}
+			for i := range got {
+				got[i] /= scale.S
 			}
 			m.add("grad", "grad/"+e.Name, got, ref[e.Name])
 		}
@@ -160,7 +171,7 @@ func loadTrain(f *file) (job, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.trainConfig(b.n)
+	c, err := f.trainConfig(b.n, f.precision)
 	if err != nil {
 		return nil, err
 	}
