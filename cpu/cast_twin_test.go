@@ -123,6 +123,9 @@ func TestTF32(t *testing.T) {
 			diff += float64(a[i]-b[i]) * float64(a[i]-b[i])
 			ref += float64(b[i]) * float64(b[i])
 		}
+		if tf.lent != 0 || len(tf.loans) == 0 {
+			t.Errorf("%d of %d copies are still on loan", tf.lent, len(tf.loans))
+		}
 		if e := math.Sqrt(diff / ref); !(e > 1e-5 && e < 1e-3) {
 			t.Errorf("attention in tf32: %.2g from that of rounded arguments, want about 2e-4", e)
 		}

@@ -36,13 +36,29 @@ func Half(t *testing.T, open Open) {
 		} {
 			c.conv(s, f.d, f.d)
 		}
-		c.conv(convolution(9, 8, 8, 3, 0, 16, 3, 3, 1, 1, 1), tensor.F32, f.d)
-		c.conv(convolution(2, 17, 17, 1, 0, 16, 3, 3, 2, 0, 0), tensor.F32, f.d)
+		for _, s := range halfImages() {
+			c.conv(s, tensor.F32, f.d)
+		}
 		c.conv(convolution(9, 8, 8, 32, 0, 3, 3, 3, 1, 1, 1), f.d, tensor.F32)
 		c.norms()
 		c.attentions()
 		c.rest()
 		c.overflow()
+	}
+}
+
+// halfImages are convolutions that read images in float32 and write 16 bits.
+func halfImages() []convCase {
+	return []convCase{convolution(9, 8, 8, 3, 0, 16, 3, 3, 1, 1, 1), convolution(2, 17, 17, 1, 0, 16, 3, 3, 2, 0, 0)}
+}
+
+// HalfImageGradient proves the gradient of an image, float32 from 16 bits, which training never asks for.
+func HalfImageGradient(t *testing.T, open Open) {
+	for _, f := range halfFormats {
+		c := halfCase{t, open(t), Exact(t), f.d, halfBudgets[f.d]}
+		for _, s := range halfImages() {
+			c.convDraws(s, tensor.F32, f.d, c.dgrad)
+		}
 	}
 }
 
@@ -52,8 +68,20 @@ func (c halfCase) name(what string, s any) string {
 
 func (c halfCase) normal(name string, s ...int) Host { return Normal(name, s...).Rounded(c.dt) }
 
-// conv: input, its gradient and the filter in xt, output and its gradient in yt.
+// conv: input and filter in xt, output and its gradient in yt.
 func (c halfCase) conv(s convCase, xt, yt tensor.DType) {
+	c.Helper()
+	c.convDraws(s, xt, yt, c.fpropWgrad)
+	if xt.Half() {
+		c.convDraws(s, xt, yt, c.dgrad)
+	}
+}
+
+// A convCheck compares a result with the reference.
+type convCheck func(what string, got tensor.Tensor, want Host, tol float64)
+
+// convDraws runs f on arguments that are small integers, whose sums are exact and rounded once, and normals.
+func (c halfCase) convDraws(s convCase, xt, yt tensor.DType, f func(s convCase, a convArgs, xt, yt tensor.DType, check convCheck)) {
 	c.Helper()
 	for _, ints := range []bool{true, false} {
 		draw := Normal
@@ -67,43 +95,54 @@ func (c halfCase) conv(s convCase, xt, yt tensor.DType) {
 			*h = h.Rounded(xt)
 		}
 		a.residual, a.dy = a.residual.Rounded(yt), a.dy.Rounded(yt)
-		check := func(what string, got tensor.Tensor, want Host, tol float64) {
+		f(s, a, xt, yt, func(what string, got tensor.Tensor, want Host, tol float64) {
 			c.Helper()
 			g := GetAs(c, c.d, got)
-			if ints { // exact sums, rounded once
+			if ints {
 				Same(c, c.name(what+", integers,", s), g, want.Rounded(got.DType))
 				return
 			}
-			if !got.DType.Half() {
-				tol = min(tol, c.tol.f32)
-			}
 			Near(c, c.name(what, s), g, want, tol)
-		}
-		put := func(dt tensor.DType, h Host) tensor.Tensor { return PutAs(c, c.d, dt, h) }
-		y := New16(c, c.d, yt, s.p.Out(a.x0.Shape, a.w.Shape)...)
-		c.d.Conv2dFprop(y, put(xt, a.x0), put(xt, a.x1), put(xt, a.w),
-			tensor.Epilogue{Bias: Put(c, c.d, a.bias), Emb: Put(c, c.d, a.emb), Residual: put(yt, a.residual)}, s.p)
-		check("fprop", y, s.fprop(c, c.ref, a, 0), c.tol.out)
+		})
+	}
+}
 
-		wt := New16(c, c.d, xt, a.w.Shape[3], s.r, s.s, s.k)
-		c.d.Conv2dPack(wt, put(xt, a.w))
-		Same(c, c.name("pack", s), GetAs(c, c.d, wt), pack(a.w))
-		dx0 := tensor.Acc{Tensor: put(xt, a.dx0), Beta: 1}
-		var dx1 tensor.Acc
-		if s.c1 > 0 {
-			dx1 = tensor.Write(New16(c, c.d, xt, a.dx1.Shape...))
-		}
-		c.d.Conv2dDgrad(dx0, dx1, put(yt, a.dy), wt, s.p)
-		want0, want1 := s.dgrad(c, c.ref, a, 1, 0)
-		check("dgrad 0, beta 1,", dx0.Tensor, want0, c.tol.out)
-		if s.c1 > 0 {
-			check("dgrad 1", dx1.Tensor, want1, c.tol.out)
-		}
+// outTol is the tolerance of an output in dt.
+func (c halfCase) outTol(dt tensor.DType) float64 {
+	if dt.Half() {
+		return c.tol.out
+	}
+	return c.tol.f32
+}
 
-		dw := Put(c, c.d, a.dw)
-		c.d.Conv2dWgrad(tensor.Acc{Tensor: dw, Beta: 1}, put(xt, a.x0), put(xt, a.x1), put(yt, a.dy), s.p,
-			Work(c, c.d, c.d.Conv2dWgradScratch(a.w.Shape, a.dy.Shape)))
-		check("wgrad", dw, s.wgrad(c, c.ref, a, 1), c.tol.wgrad)
+func (c halfCase) put(dt tensor.DType, h Host) tensor.Tensor { return PutAs(c, c.d, dt, h) }
+
+func (c halfCase) fpropWgrad(s convCase, a convArgs, xt, yt tensor.DType, check convCheck) {
+	y := New16(c, c.d, yt, s.p.Out(a.x0.Shape, a.w.Shape)...)
+	c.d.Conv2dFprop(y, c.put(xt, a.x0), c.put(xt, a.x1), c.put(xt, a.w),
+		tensor.Epilogue{Bias: Put(c, c.d, a.bias), Emb: Put(c, c.d, a.emb), Residual: c.put(yt, a.residual)}, s.p)
+	check("fprop", y, s.fprop(c, c.ref, a, 0), c.outTol(yt))
+
+	dw := Put(c, c.d, a.dw)
+	c.d.Conv2dWgrad(tensor.Acc{Tensor: dw, Beta: 1}, c.put(xt, a.x0), c.put(xt, a.x1), c.put(yt, a.dy), s.p,
+		Work(c, c.d, c.d.Conv2dWgradScratch(a.w.Shape, a.dy.Shape)))
+	check("wgrad", dw, s.wgrad(c, c.ref, a, 1), c.tol.wgrad)
+}
+
+func (c halfCase) dgrad(s convCase, a convArgs, xt, yt tensor.DType, check convCheck) {
+	wt := New16(c, c.d, xt, a.w.Shape[3], s.r, s.s, s.k)
+	c.d.Conv2dPack(wt, c.put(xt, a.w))
+	Same(c, c.name("pack", s), GetAs(c, c.d, wt), pack(a.w))
+	dx0 := tensor.Acc{Tensor: c.put(xt, a.dx0), Beta: 1}
+	var dx1 tensor.Acc
+	if s.c1 > 0 {
+		dx1 = tensor.Write(New16(c, c.d, xt, a.dx1.Shape...))
+	}
+	c.d.Conv2dDgrad(dx0, dx1, c.put(yt, a.dy), wt, s.p)
+	want0, want1 := s.dgrad(c, c.ref, a, 1, 0)
+	check("dgrad 0, beta 1,", dx0.Tensor, want0, c.outTol(xt))
+	if s.c1 > 0 {
+		check("dgrad 1", dx1.Tensor, want1, c.outTol(xt))
 	}
 }
 
