@@ -62,6 +62,9 @@ bench: build ## time of a whole training step of the two yardstick networks
 	build/ict bench step --preset mnist --batch 32
 	build/ict bench step --preset mnist --set model.channels=32 --set model.mult=1,2 --set model.blocks=2 --set model.attention=14 --set model.classes=0 --batch 64
 
+bench-torch: build ## the same beside PyTorch, which must be installed, into OUT= (default build/bench)
+	dev/bench/side_by_side.sh $(or $(OUT),build/bench)
+
 include kernels/build.mk gpu/build.mk
 
 cuda: build/ict-cuda ## build/ict-cuda, with kernels compiled by nvcc (fetched into build/cuda where there is no toolkit); not yet run on a GPU
