@@ -113,7 +113,7 @@ func (p *promises) Pinned(n int) ([]byte, error) {
 	if n > 1<<12 { // nobody looks into staging before the first step
 		return nil, nil
 	}
-	return p.Backend.Pinned(n)
+	return make([]byte, n), nil
 }
 
 func (*promises) Upload(tensor.Tensor, []byte) tensor.Ticket { return kept{} }

@@ -11,7 +11,6 @@ import (
 
 	"ict/checkpoint"
 	"ict/data"
-	"ict/nn"
 	"ict/tensor"
 )
 
@@ -253,32 +252,27 @@ func (l *loop) tick(final bool) error {
 	return l.o.Tick(k)
 }
 
+// sumFloats are those of reduced.
+const sumFloats = 3 + 2*LevelBins
+
 // reduced is Stats summed over the ranks.
 func (l *loop) reduced() (Stats, error) {
 	s := l.Stats
 	if l.comm.Size() == 1 {
 		return s, nil
 	}
-	const n = 3 + 2*LevelBins
-	x, err := nn.NewTensor(l.dev, tensor.F32, n)
-	if err != nil {
-		return s, err
-	}
-	b, err := l.dev.Pinned(4 * n)
-	if err != nil {
-		return s, err
-	}
-	v := tensor.Floats(b)
+	x := l.sums
+	v := make([]float32, sumFloats)
 	v[0], v[1], v[2] = float32(s.Images), float32(s.Loss), float32(s.Loss2)
 	for i := range LevelBins {
 		v[3+i], v[3+LevelBins+i] = float32(s.ByLevel[i]), float32(s.InLevel[i])
 	}
-	if err := l.dev.Upload(x, b).Wait(); err != nil {
+	if err := l.carrier.up(x, bytesOf(v)); err != nil {
 		return s, err
 	}
 	l.comm.AllReduce(x)
 	l.comm.Join()
-	if err := errors.Join(l.dev.Download(b, x).Wait(), l.comm.Err()); err != nil {
+	if err := errors.Join(l.carrier.down(bytesOf(v), x), l.comm.Err()); err != nil {
 		return s, err
 	}
 	s.Images, s.Loss, s.Loss2 = int(v[0]), float64(v[1]), float64(v[2])

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,13 +28,7 @@ func EMAName(decay float64) string { return strconv.FormatFloat(decay, 'g', -1, 
 func emaFile(decay float64) string { return "ema-" + EMAName(decay) + ".safetensors" }
 
 // copied is a private copy of a flat array on the host.
-func (t *Trainer) copied(x tensor.Tensor) ([]float32, error) {
-	b, err := t.dev.Pinned(x.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	return tensor.Floats(b), t.dev.Download(b, x).Wait()
-}
+func (t *Trainer) copied(x tensor.Tensor) ([]float32, error) { return t.carrier.floats(x) }
 
 // named turns a flat array into tensors as files hold them: with the parameters' names behind prefix.
 func named(l *nn.Layout, flat, buffers []float32, prefix string) []checkpoint.Named {
@@ -167,12 +162,7 @@ func (t *Trainer) load(get func(string) (checkpoint.Named, bool), prefix string,
 		if err != nil {
 			return err
 		}
-		b, err := t.dev.Pinned(4 * len(v))
-		if err != nil {
-			return err
-		}
-		copy(tensor.Floats(b), v)
-		if err := t.dev.Upload(e.View(to), b).Wait(); err != nil {
+		if err := t.carrier.up(e.View(to), bytesOf(v)); err != nil {
 			return err
 		}
 	}
@@ -188,31 +178,22 @@ func (t *Trainer) InitFrom(get func(string) (checkpoint.Named, bool)) error {
 	return t.dev.Err()
 }
 
+const hashBytes = 8
+
 // Hash is an order-free hash of the bits of weights, moments and averages: equal on equal runs, and across ranks.
 func (t *Trainer) Hash() (uint64, error) {
-	h, err := nn.NewTensor(t.dev, tensor.U8, 8)
-	if err != nil {
-		return 0, err
-	}
-	b, err := t.dev.Pinned(8)
-	if err != nil {
-		return 0, err
-	}
 	var sum uint64
 	list := []tensor.Tensor{t.Online.W, t.m, t.v}
 	for _, e := range t.EMA {
 		list = append(list, e.W)
 	}
+	var b [hashBytes]byte
 	for i, x := range list {
-		t.dev.ReduceHash(h, x)
-		if err := t.dev.Download(b, h).Wait(); err != nil {
+		t.dev.ReduceHash(t.hash, x)
+		if err := t.carrier.down(b[:], t.hash); err != nil {
 			return 0, err
 		}
-		var v uint64
-		for j, c := range b {
-			v |= uint64(c) << (8 * j)
-		}
-		sum = (sum + v) * uint64(2*i+3)
+		sum = (sum + binary.LittleEndian.Uint64(b[:])) * uint64(2*i+3)
 	}
 	return sum, t.dev.Err()
 }

@@ -36,6 +36,10 @@ type Trainer struct {
 	replay  [2]func()   // a micro-batch, not last and last
 
 	in      inputs
+	carrier carrier
+	scale   []byte // pinned: the loss scale on its way
+	hash    tensor.Tensor
+	sums    tensor.Tensor // what a tick adds over the ranks
 	verdict tensor.Tensor
 	normWS  tensor.Tensor
 	results [2]results // of the last two steps, by parity of K
@@ -136,6 +140,11 @@ func (t *Trainer) allocate() error {
 	}
 	t.verdict = alloc(tensor.U8, tensor.VerdictBytes)
 	t.normWS = alloc(tensor.U8, max(t.dev.OptimNormScratch(size), 1))
+	t.hash, t.sums = alloc(tensor.U8, hashBytes), alloc(tensor.F32, sumFloats)
+	t.carrier, err = newCarrier(t.dev, 4*size)
+	errs = append(errs, err)
+	t.scale, err = t.dev.Pinned(tensor.ScaleBytes)
+	errs = append(errs, err)
 
 	image := []int{t.n, t.Config.Model.Resolution, t.Config.Model.Resolution, t.Config.Model.ImageChannels}
 	s := &t.stage
@@ -264,7 +273,7 @@ func (t *Trainer) queue(last bool) error {
 		t.part(last)
 		replay, err := t.dev.Capture(func() { t.part(last) })
 		if err != nil {
-			return fmt.Errorf("train: capture: %w", err)
+			return err
 		}
 		t.replay[i] = replay
 		return nil
@@ -355,11 +364,7 @@ func (t *Trainer) fill(b data.Batch, j int, res *results) error {
 // uploadGiven forms the noisy pair on the host, in float64, rounded once.
 func (t *Trainer) uploadGiven(rows []Row, place0 int) error {
 	elems := t.in.imageSize()
-	buf, err := t.dev.Pinned(4 * t.n * elems)
-	if err != nil {
-		return err
-	}
-	v := tensor.Floats(buf)
+	v := make([]float32, t.n*elems)
 	put := func(dst tensor.Tensor, level func(Row) (sigma, in float64)) error {
 		for i := range t.n {
 			sigma, in := level(rows[i])
@@ -369,7 +374,7 @@ func (t *Trainer) uploadGiven(rows []Row, place0 int) error {
 				v[i*elems+e] = float32(in * x)
 			}
 		}
-		return t.dev.Upload(dst, buf).Wait()
+		return t.carrier.up(dst, bytesOf(v))
 	}
 	p := t.stage.Pair
 	return errors.Join(
@@ -406,23 +411,15 @@ func (t *Trainer) Collect() error {
 
 // Scale reads the loss scale.
 func (t *Trainer) Scale() (tensor.Scale, error) {
-	b, err := t.dev.Pinned(tensor.ScaleBytes)
-	if err != nil {
+	if err := t.dev.Download(t.scale, t.in.scale).Wait(); err != nil {
 		return tensor.Scale{}, err
 	}
-	if err := t.dev.Download(b, t.in.scale).Wait(); err != nil {
-		return tensor.Scale{}, err
-	}
-	return tensor.GetScale(b), nil
+	return tensor.GetScale(t.scale), nil
 }
 
 func (t *Trainer) putScale(s tensor.Scale) error {
-	b, err := t.dev.Pinned(tensor.ScaleBytes)
-	if err != nil {
-		return err
-	}
-	s.Put(b)
-	return t.dev.Upload(t.in.scale, b).Wait()
+	s.Put(t.scale)
+	return t.dev.Upload(t.in.scale, t.scale).Wait()
 }
 
 // Net is the recorded student; Layout says where its parameters lie; Plans are the student's and the target's.
