@@ -3,6 +3,7 @@ package train
 import (
 	"unsafe"
 
+	"ict/model"
 	"ict/nn"
 	"ict/tensor"
 )
@@ -84,6 +85,27 @@ func (in *inputs) allocate(dev tensor.Backend, image []int) error {
 // column is a (N) vector of the rows.
 func (in *inputs) column(c int) tensor.Tensor {
 	return tensor.Of(in.mem, rowsOffset+4*c*in.n, tensor.F32, in.n)
+}
+
+// levels are the columns that the noisy pair is made with.
+func (in *inputs) levels() tensor.PerturbLevels {
+	return tensor.PerturbLevels{T: in.column(colT), R: in.column(colR), InT: in.column(colInT), InR: in.column(colInR)}
+}
+
+// bind gives a program of net its inputs; skip is the first of its columns c_skip, c_out, c_noise.
+func (in *inputs) bind(net *model.Net, p *nn.Program, x, cx, out tensor.Tensor, skip int) {
+	p.Bind(net.X, x)
+	p.Bind(net.CX, cx)
+	p.Bind(net.F, out)
+	p.Bind(net.Skip, in.column(skip))
+	p.Bind(net.Out, in.column(skip+1))
+	p.Bind(net.Noise, in.column(skip+2))
+	if net.Labels != nil {
+		p.Bind(net.Labels, in.labels)
+	}
+	if net.Augment != nil {
+		panic("train: no objective here gives augmentation labels")
+	}
 }
 
 // imageSize is the number of bytes of one image.

@@ -43,8 +43,9 @@ type Trainer struct {
 	verdict tensor.Tensor
 	normWS  tensor.Tensor
 	results [2]results // of the last two steps, by parity of K
-	votes   Votes      // of this rank, for the next step
-	agreed  Votes      // sums over ranks, of steps that were collected and not yet obeyed
+	check   selfCheck
+	votes   Votes // of this rank, for the next step
+	agreed  Votes // sums over ranks, of steps that were collected and not yet obeyed
 
 	Given *Given // for one step, see there
 	Stats Stats  // since the last Reset
@@ -168,31 +169,13 @@ func (t *Trainer) allocate() error {
 	}
 
 	s.Images, s.Flip, s.Step = t.in.images, t.in.flip, t.in.step
-	col := t.in.column
-	s.Levels = tensor.PerturbLevels{T: col(colT), R: col(colR), InT: col(colInT), InR: col(colInR)}
-	s.Weight = col(colWeight)
+	s.Levels, s.Weight = t.in.levels(), t.in.column(colWeight)
 	s.Student = nn.NewProgram(t.dev, t.net.Tape, t.plans[0], t.Online, t.g, arena, s.Step)
 	s.Target = nn.NewProgram(t.dev, t.net.Tape, t.plans[1], t.Online, tensor.Tensor{}, arena, s.Step)
-	t.bind(s.Student, s.Pair.Xt, s.Pair.CXt, s.Out, colSkipT)
-	t.bind(s.Target, s.Pair.Xr, s.Pair.CXr, s.Want, colSkipR)
+	t.in.bind(t.net, s.Student, s.Pair.Xt, s.Pair.CXt, s.Out, colSkipT)
+	t.in.bind(t.net, s.Target, s.Pair.Xr, s.Pair.CXr, s.Want, colSkipR)
 	s.Student.BindGrad(t.net.F, s.Dy)
 	return nil
-}
-
-// bind gives a program its inputs; skip is the first of its columns c_skip, c_out, c_noise.
-func (t *Trainer) bind(p *nn.Program, x, cx, out tensor.Tensor, skip int) {
-	p.Bind(t.net.X, x)
-	p.Bind(t.net.CX, cx)
-	p.Bind(t.net.F, out)
-	p.Bind(t.net.Skip, t.in.column(skip))
-	p.Bind(t.net.Out, t.in.column(skip+1))
-	p.Bind(t.net.Noise, t.in.column(skip+2))
-	if t.net.Labels != nil {
-		p.Bind(t.net.Labels, t.in.labels)
-	}
-	if t.net.Augment != nil {
-		panic("train: no objective here gives augmentation labels")
-	}
 }
 
 // Init draws initial weights; the averages start from them.
@@ -228,8 +211,17 @@ func (t *Trainer) Step(b data.Batch) error {
 		if err := t.fill(b, j, res); err != nil {
 			return err
 		}
+		check := j == 0 && t.check.ref != nil && !t.stage.given
+		if check {
+			if err := t.check.begin(t, b, res.rows, t.comm.Rank()*local); err != nil {
+				return err
+			}
+		}
 		if err := t.queue(j == t.parts-1); err != nil {
 			return err
+		}
+		if check {
+			t.check.outputs(t)
 		}
 		res.tickets = append(res.tickets, t.dev.Download(res.bytes[4*j*t.n:4*(j+1)*t.n], t.stage.Losses))
 		t.carry(j)
