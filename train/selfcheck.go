@@ -142,8 +142,9 @@ func (c *selfCheck) begin(t *Trainer, b data.Batch, rows []Row, place0 int) erro
 // outputs queues the downloads of what the device made of the images.
 func (c *selfCheck) outputs(t *Trainer) {
 	size := t.in.imageSize()
-	for j, m := range c.images {
-		c.tickets = append(c.tickets, t.dev.Download(c.host[4*j*size:4*(j+1)*size], t.stage.Out.Range(m.at*size, size)))
+	for j := range c.images {
+		at := c.images[j].at // the rest of the image is the other goroutine's
+		c.tickets = append(c.tickets, t.dev.Download(c.host[4*j*size:4*(j+1)*size], t.stage.Out.Range(at*size, size)))
 	}
 }
 
