@@ -54,7 +54,7 @@ func TestOutOfMemory(t *testing.T) {
 		t.Errorf("free: got %d, %v, want 400000", free, err)
 	}
 	_, err := d.Alloc(500000)
-	if wantCode(t, "alloc", err, codeOutOfMemory); !errors.Is(err, ErrOutOfMemory) || !strings.Contains(err.Error(), "cuda:0: 0.0 GiB asked for, 0.0 GiB are free") {
+	if wantCode(t, "alloc", err, codeOutOfMemory); !errors.Is(err, ErrOutOfMemory) || !strings.Contains(err.Error(), "cuda:0: 0.5 MiB asked for, 0.4 MiB are free") {
 		t.Errorf("got %v", err)
 	}
 	if d.Err() != nil {

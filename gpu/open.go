@@ -30,4 +30,10 @@ func (i Info) String() string {
 	return fmt.Sprintf("cuda:%d %s (sm_%d, %s)", i.Device, i.Name, i.SM, gib(i.Memory))
 }
 
-func gib(bytes int) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }
+// gib writes a size, in MiB below one GiB.
+func gib(bytes int) string {
+	if bytes < 1<<30 {
+		return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
+}

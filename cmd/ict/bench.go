@@ -20,10 +20,11 @@ func benchCommand() *cli.Command {
 		UsageText: "  ict bench step --preset mnist --batch 32",
 		Subcommands: []*cli.Command{{
 			Name: "step", Usage: "times whole training steps: upload, teacher, student, backward, update",
-			UsageText: "  ict bench step --preset mnist --batch 32\n  ict bench step --preset cifar10 --batch 8 --steps 5 --json",
+			UsageText: "  ict bench step --preset mnist --batch 32\n  ict bench step --preset cifar10 --batch 8 --steps 5 --json\n" +
+				"  ict bench step --preset cifar10 --device cuda --precision bf16",
 			Description: "Images and labels are random; nothing is read or written. A run's steps take the same time, but for the reading of images.\n" +
 				"GFLOP/s counts the multiplications and additions of convolutions, linear layers and attention, nothing else.",
-			Flags: append(configFlags(false, flagsNamed("data", "batch", "micro-batch")...),
+			Flags: append(configFlags(false, flagsNamed(benchFlags...)...),
 				&cli.GenericFlag{Name: "steps", Value: count("20", 1), Usage: "measure `N` steps"},
 				&cli.GenericFlag{Name: "warmup", Value: count("3", 0), Usage: "after `N` that are not counted"},
 				&cli.GenericFlag{Name: "threads", Value: count("", 1), Usage: "compute with `N` threads; without: one per core"}),
@@ -31,6 +32,9 @@ func benchCommand() *cli.Command {
 		}},
 	}
 }
+
+// benchFlags are the keys of the configuration with a flag of their own.
+var benchFlags = []string{"data", "batch", "micro-batch", "precision"}
 
 // stepBench is a measurement of training steps.
 type stepBench struct {
@@ -57,7 +61,7 @@ type stepBench struct {
 }
 
 func benchStepAction(c *cli.Context, u *ui) error {
-	s, err := fromFlags(c, flagsNamed("data", "batch", "micro-batch"), nil)
+	s, err := fromFlags(c, flagsNamed(benchFlags...), nil)
 	if err != nil {
 		return err
 	}
@@ -65,12 +69,15 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	s.Train.Precision = "fp32"
+	s.settlePrecision(c)
 	dev, err := openDevice(c, optional(c, "threads"), s.Train.Precision)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
+	if dev.simulated() {
+		return usagef("bench: %s is the %s: its times say nothing about any device", dev.place(), dev.model())
+	}
 	if w := dev.warning(); w != "" {
 		u.warn("%s", w)
 	}

@@ -24,7 +24,7 @@ var trainFlags = []configFlag{
 	{"steps", "train.steps", "train for `N` steps; the curriculum depends on it (400k is 400,000)"},
 	{"batch", "train.batch", "`N` images a step"},
 	{"micro-batch", "train.micro_batch", "`N` images at a time, a divisor of the batch, or auto: as many as fit"},
-	{"precision", "train.precision", "arithmetic in `TYPE`: auto, fp32, tf32, bf16 or fp16"},
+	{"precision", "train.precision", "arithmetic in `TYPE`: auto, fp32, tf32, bf16 or fp16; auto is fp16 on cuda and fp32 on cpu"},
 	{"seed", "train.seed", "begin all draws from seed `N`"},
 	{"init", "train.init", "start from the weights of `FILE`, at step 0; random: from the seed"},
 }
@@ -217,6 +217,17 @@ func (s *settings) settle() error {
 	return s.resolve(h, w, c, ds.Classes())
 }
 
+// settlePrecision puts in the place of auto what the device computes in then.
+func (s *settings) settlePrecision(c *cli.Context) {
+	if s.Train.Precision != "auto" {
+		return
+	}
+	s.Train.Precision, s.origin["train.precision"] = "fp32", "auto: fp32 on cpu"
+	if onGPU(c) {
+		s.Train.Precision, s.origin["train.precision"] = "fp16", "auto: fp16 on cuda"
+	}
+}
+
 // follow notes where values come from that were filled in.
 func (s *settings) follow(before train.Config, set string) {
 	if before.Model.Resolution == 0 {
@@ -264,7 +275,7 @@ func (s *settings) comments() map[string]string {
 
 // strayVariables warns of ICT_ variables that are no flag's: a misspelt one would be ignored without a word.
 func strayVariables(u *ui, flags []cli.Flag) {
-	known := []string{"ICT_BLAS"}
+	known := []string{"ICT_BLAS", "ICT_SYNC", "ICT_POISON"}
 	for _, f := range flags {
 		if d, ok := f.(cli.DocGenerationFlag); ok {
 			known = append(known, d.GetEnvVars()...)
@@ -272,7 +283,7 @@ func strayVariables(u *ui, flags []cli.Flag) {
 	}
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "ICT_") && !slices.Contains(known, name) {
+		if strings.HasPrefix(name, "ICT_") && !strings.HasPrefix(name, "ICT_SIM") && !slices.Contains(known, name) {
 			u.warn("$%s is set, and no flag reads it%s", name, didYouMean(name, known, "$"))
 		}
 	}

@@ -50,13 +50,15 @@ func openDevice(c *cli.Context, threads int, precision string) (*device, error) 
 	if err := checkDevice(c); err != nil {
 		return nil, err
 	}
-	name := val[string](c, "device")
-	if strings.HasPrefix(name, "cuda") || name == "auto" && gpuFound() {
+	if onGPU(c) {
 		index := 0
-		if _, i, ok := strings.Cut(name, ":"); ok {
+		if _, i, ok := strings.Cut(val[string](c, "device"), ":"); ok {
 			index, _ = strconv.Atoi(i) // parseDevice has read it
 		}
-		d, err := gpu.Open(gpu.Options{Device: index, TF32: precision == "tf32"})
+		d, err := gpu.Open(gpu.Options{Device: index, TF32: precision == "tf32", NoGraph: c.Bool("no-graph")})
+		if errors.Is(err, gpu.ErrNoDriver) {
+			return nil, fmt.Errorf("%w\n  install NVIDIA's driver, or compute without a GPU: --device cpu", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -67,6 +69,12 @@ func openDevice(c *cli.Context, threads int, precision string) (*device, error) 
 		return nil, err
 	}
 	return &device{Backend: d, cpu: d}, nil
+}
+
+// onGPU reports whether openDevice will open a GPU.
+func onGPU(c *cli.Context) bool {
+	name := val[string](c, "device")
+	return strings.HasPrefix(name, "cuda") || name == "auto" && gpuFound()
 }
 
 // gpuFound reports whether auto takes a GPU. The stand-in driver of the tests is none.
@@ -90,6 +98,17 @@ func (d *device) text() string {
 	return fmt.Sprintf("cpu, %d thread%s, BLAS %s", d.cpu.Threads(), s, d.cpu.BLAS())
 }
 
+// place is the device as --device names it, for messages.
+func (d *device) place() string {
+	if d.gpu != nil {
+		return fmt.Sprintf("cuda:%d", d.gpu.Info().Device)
+	}
+	return "cpu"
+}
+
+// simulated reports whether this is the stand-in of the tests.
+func (d *device) simulated() bool { return d.gpu != nil && d.gpu.Info().Simulated }
+
 // kind is cpu or cuda; model is the processor's or GPU's.
 func (d *device) kind() string {
 	if d.gpu != nil {
@@ -100,7 +119,7 @@ func (d *device) kind() string {
 
 func (d *device) model() string {
 	if d.gpu != nil {
-		return d.gpu.Name()
+		return d.gpu.Info().Name
 	}
 	return processor()
 }
@@ -154,6 +173,15 @@ func (d *device) free() int {
 		}
 	}
 	return freeMemory()
+}
+
+// share is how much of the free memory a micro-batch or a batch of samples may take where nobody said how large it is to be. On a GPU
+// the rest is for what no plan counts: code, the pictures of a run, other programs.
+func (d *device) share(free int) int {
+	if d.gpu != nil {
+		return free / 4 * 3
+	}
+	return free / 2
 }
 
 // processor is the model of this machine's processor.
@@ -211,10 +239,4 @@ func readNumber(path string) int {
 		return -1
 	}
 	return n
-}
-
-// backend is a device whose sums are cut into slices.
-type backend interface {
-	tensor.Backend
-	Slice() int
 }

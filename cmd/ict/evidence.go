@@ -9,6 +9,7 @@ import (
 
 	"ict/checkpoint"
 	"ict/data"
+	"ict/tensor"
 	"ict/train"
 )
 
@@ -78,5 +79,8 @@ func divergence(d *train.Diverged, c train.Config, ds data.Dataset, folder, stat
 		fmt.Fprintf(&m, "\n  evidence %s · last good state %s", dir, e.LastState)
 	}
 	m.WriteString("\n  usual causes: learning rate too high for this batch; damaged data (ict data verify)")
+	if c.Train.Act() == tensor.F16 {
+		m.WriteString("; values beyond fp16: go on with --precision bf16 --allow-change train.precision")
+	}
 	return withCode(exitDiverged, fmt.Errorf("%s", m.String()))
 }

@@ -130,7 +130,7 @@ func badValue(err error) error {
 }
 
 // packages whose names begin their errors; users need not know them.
-var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: "}
+var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: ", "gpu: "}
 
 // message is an error as users see it: without the names of packages in front.
 func message(err error) string {

@@ -44,6 +44,7 @@ func planAction(c *cli.Context, u *ui) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
+	s.settlePrecision(c)
 	dev, err := openDevice(c, 0, s.Train.Precision)
 	if err != nil {
 		return err
@@ -77,9 +78,9 @@ func planAction(c *cli.Context, u *ui) error {
 
 // fit chooses the micro-batch and forecasts. The error wraps train.ErrMemory if the run does not fit into free bytes; then the forecast is
 // there too.
-func fit(dev backend, c *train.Config, free int) (*train.Forecast, error) {
+func fit(dev *device, c *train.Config, free int) (*train.Forecast, error) {
 	if c.Train.MicroBatch == 0 {
-		d, f, err := train.FitMicroBatch(dev, *c, dev.Slice(), free/2)
+		d, f, err := train.FitMicroBatch(dev, *c, dev.Slice(), dev.share(free))
 		if err == nil || f != nil {
 			*c = d
 		}
@@ -93,20 +94,28 @@ func fit(dev backend, c *train.Config, free int) (*train.Forecast, error) {
 }
 
 // memoryAdvice is the message of a run that does not fit.
-func memoryAdvice(dev backend, c train.Config, f *train.Forecast, free int) error {
+func memoryAdvice(dev *device, c train.Config, f *train.Forecast, free int) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "out of memory on cpu: the plan needs %s, %s are free\n", bytesText(f.Total()), bytesText(free))
+	fmt.Fprintf(&b, "out of memory on %s: the plan needs %s, %s are free\n", dev.place(), bytesText(f.Total()), bytesText(free))
 	fmt.Fprintf(&b, "  arena %s at micro-batch %d · weights, moments, averages %s · gradients %s · staging %s", bytesText(f.Arena), f.MicroBatch(),
 		bytesText(f.Weights+f.Moments+f.Averages), bytesText(f.Gradients), bytesText(f.Staging))
-	micro := f.MicroBatch()
-	c.Train.MicroBatch = 0
-	if d, g, err := train.FitMicroBatch(dev, c, dev.Slice(), free); err == nil {
-		fmt.Fprintf(&b, "\n  try   --micro-batch %d   needs %s; same batch of %d in %d parts, same images and draws",
-			d.Train.MicroBatch, bytesText(g.Total()), c.Train.Batch, g.Parts())
-	} else if micro > 1 {
+	if try := smallerMicroBatch(dev, c, free); try != "" {
+		b.WriteString(try)
+	} else if f.MicroBatch() > 1 {
 		fmt.Fprintf(&b, "\n  one image at a time does not fit either; a smaller network or a smaller --batch might")
 	}
 	return withCode(exitMemory, errors.New(b.String()))
+}
+
+// smallerMicroBatch is the line that names a micro-batch whose plan needs at most limit bytes; nothing where there is none.
+func smallerMicroBatch(dev *device, c train.Config, limit int) string {
+	c.Train.MicroBatch = 0
+	d, g, err := train.FitMicroBatch(dev, c, dev.Slice(), limit)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("\n  try   --micro-batch %d   needs %s; same batch of %d in %d parts, same images and draws",
+		d.Train.MicroBatch, bytesText(g.Total()), c.Train.Batch, g.Parts())
 }
 
 // forecastLines are the facts of a run before it begins.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ict/checkpoint"
+	"ict/tensor"
 	"ict/train"
 )
 
@@ -71,6 +72,9 @@ func perStep(d time.Duration, steps int) float64 {
 	return float64(d) / 1e6 / float64(steps)
 }
 
+// scaleText writes a loss scale, a power of two.
+func scaleText(s float32) string { return fmt.Sprintf("scale 2^%g", math.Log2(float64(s))) }
+
 // tickLine is a tick for people. left is the expected rest; 0: not known yet.
 func tickLine(k train.Tick, c train.Config, left time.Duration) string {
 	parts := []string{
@@ -81,6 +85,9 @@ func tickLine(k train.Tick, c train.Config, left time.Duration) string {
 	}
 	if !math.IsNaN(k.Loss) {
 		parts = append(parts, fmt.Sprintf("loss %.4g", k.Loss), fmt.Sprintf("grad %.3g", k.GradNorm))
+	}
+	if c.Train.Act() == tensor.F16 {
+		parts = append(parts, scaleText(k.Scale.S))
 	}
 	if k.Skipped > 0 {
 		parts = append(parts, fmt.Sprintf("skipped %s", comma(k.Skipped)))

@@ -249,7 +249,7 @@ func (r *session) createRun() error {
 	}
 	hash, _ := buildOf()
 	return r.dir.AppendStart(rundir.Start{
-		Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),
+		Build: hash, Kernels: r.dev.kernels(), Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),
 		Weights: r.weights, Step: step, Allowed: r.allowed,
 	})
 }
@@ -273,7 +273,7 @@ func (r *session) sameBits() {
 		what     string
 		was, now string
 	}{
-		{"build", m.Build, hash}, {"device", m.Device, r.dev.model()}, {"BLAS", m.BLAS, r.dev.blas()},
+		{"build", m.Build, hash}, {"kernels", m.Kernels, r.dev.kernels()}, {"device", m.Device, r.dev.model()}, {"BLAS", m.BLAS, r.dev.blas()},
 		{"micro-batch", fmt.Sprint(m.MicroBatch), fmt.Sprint(r.f.MicroBatch())}, {"ranks", fmt.Sprint(m.World), "1"},
 		{"slice", fmt.Sprint(m.Slice), fmt.Sprint(r.dev.Slice())},
 	} {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,6 +21,7 @@ import (
 	"ict/noise"
 	"ict/sample"
 	"ict/tensor"
+	"ict/train"
 )
 
 func sampleCommand() *cli.Command {
@@ -42,6 +44,7 @@ func sampleCommand() *cli.Command {
 			&cli.StringFlag{Name: "ema", Usage: "use the average of this `RATE`; without: the first"},
 			&cli.GenericFlag{Name: "sampler", Value: oneOf("multistep", "multistep", "heun"), Usage: "`METHOD`: multistep, or heun for networks trained as denoisers"},
 			&cli.GenericFlag{Name: "bytes", Value: of("", parseByteRule), Usage: "`RULE` from [-1,1] to bytes: round (default of grids) or floor (default of folders and npz, as scores want it)"},
+			&cli.GenericFlag{Name: "precision", Value: oneOf("fp32", train.Precisions...), Usage: "arithmetic in `TYPE`: fp32, tf32, bf16 or fp16, whatever the network was trained in"},
 			&cli.GenericFlag{Name: "batch", Value: count("64", 1), Usage: "at most `N` images at a time; changes no image"},
 		},
 		Action: action(1, 1, sampleAction),
@@ -78,6 +81,7 @@ type drawing struct {
 	titles     []string
 	rule       tensor.ByteRule
 	batch      int // images at a time
+	precision  string
 }
 
 func sampleAction(c *cli.Context, u *ui) error {
@@ -90,7 +94,7 @@ func sampleAction(c *cli.Context, u *ui) error {
 	if err := d.read(c); err != nil {
 		return err
 	}
-	dev, err := openDevice(c, 0, "fp32")
+	dev, err := openDevice(c, 0, d.precision)
 	if err != nil {
 		return err
 	}
@@ -105,12 +109,12 @@ func sampleAction(c *cli.Context, u *ui) error {
 	ctx, end := interruptible(u)
 	defer end()
 	if err := d.draw(ctx, c, u, dev); err != nil {
-		return cause(ctx, err)
+		return cause(ctx, d.outOfMemory(dev, err))
 	}
 	if u.json {
 		return u.printJSON(map[string]any{
 			"path": d.out, "from": w.path, "step": w.step, "ema": w.ema, "n": d.n, "seed": d.seed, "levels": d.levels, "calls_per_image": d.calls(),
-			"byte_rule": d.rule.String(), "device": dev.kind(), "blas": dev.blas(),
+			"byte_rule": d.rule.String(), "device": dev.kind(), "blas": dev.blas(), "precision": d.precision,
 		})
 	}
 	u.result("%s", d.out)
@@ -123,7 +127,7 @@ func (d *drawing) read(c *cli.Context) error {
 	if d.form, err = outForm(d.out); err != nil {
 		return err
 	}
-	d.batch, d.n = val[int](c, "batch"), optional(c, "n")
+	d.batch, d.n, d.precision = val[int](c, "batch"), optional(c, "n"), val[string](c, "precision")
 	if err := d.readLevels(c); err != nil {
 		return err
 	}
@@ -305,7 +309,7 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 }
 
 // draw makes the images and writes them.
-func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev tensor.Backend) error {
+func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev *device) error {
 	src, err := d.source(c, dev)
 	if err != nil {
 		return err
@@ -390,7 +394,7 @@ func (d *drawing) how() string {
 
 // note says in the file how it was made.
 func (d *drawing) note() string {
-	return fmt.Sprintf("%s step %d average %s; %s; seed %d; bytes by %s", filepath.Base(d.path), d.step, d.ema, d.how(), d.seed, d.rule)
+	return fmt.Sprintf("%s step %d average %s; %s; seed %d; %s; bytes by %s", filepath.Base(d.path), d.step, d.ema, d.how(), d.seed, d.precision, d.rule)
 }
 
 // split cuts bytes into images.
@@ -416,13 +420,18 @@ func (d *drawing) source(c *cli.Context, dev tensor.Backend) (sample.Source, err
 }
 
 // sampler loads the network, as many images at a time as were asked for and fit.
-func (d *drawing) sampler(dev tensor.Backend) (*sample.Sampler, error) {
+func (d *drawing) sampler(dev *device) (*sample.Sampler, error) {
 	m := d.config.Model
-	layout, err := m.Record(1, model.Options{Raw: true})
+	act := train.Train{Precision: d.precision}.Act()
+	one, err := m.Record(1, model.Options{Raw: true})
 	if err != nil {
 		return nil, err
 	}
-	w, err := nn.NewLayout(layout.Tape, nil).NewWeights(dev, tensor.Tensor{}, false)
+	layout, free := nn.NewLayout(one.Tape, nil), dev.free()
+	w, err := layout.NewWeights(dev, tensor.Tensor{}, false)
+	if errors.Is(err, syscall.ENOMEM) {
+		return nil, withCode(exitMemory, fmt.Errorf("out of memory on %s: the weights need %s, %s are free", dev.place(), bytesText(4*layout.Size), bytesText(free)))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -430,20 +439,35 @@ func (d *drawing) sampler(dev tensor.Backend) (*sample.Sampler, error) {
 		return nil, withCode(exitDamaged, fmt.Errorf("%s: %s", d.path, message(err)))
 	}
 	d.batch = min(d.batch, d.n)
-	for free := freeMemory(); ; d.batch = (d.batch + 1) / 2 {
-		net, err := m.Record(d.batch, model.Options{Raw: true})
+	for free = dev.free(); ; d.batch = (d.batch + 1) / 2 {
+		net, err := m.Record(d.batch, model.Options{Act: act, Raw: true})
 		if err != nil {
 			return nil, err
 		}
-		need := nn.Rehearse(net.Tape, dev, nn.Want{}).Bytes
-		if need <= free/2 || d.batch == 1 && need <= free {
+		need := nn.Rehearse(net.Tape, dev, nn.Want{}).Bytes + 5*4*d.batch*m.Pixels() // with noise, images and outputs
+		if act.Half() {
+			need += act.Size() * layout.Size
+		}
+		if need <= dev.share(free) || d.batch == 1 && need <= free {
 			break
 		}
 		if d.batch == 1 {
-			return nil, withCode(exitMemory, fmt.Errorf("out of memory on cpu: one image needs %s, %s are free", bytesText(need), bytesText(free)))
+			return nil, withCode(exitMemory, fmt.Errorf("out of memory on %s: one image needs %s, %s are free", dev.place(), bytesText(need), bytesText(free)))
 		}
 	}
-	return sample.New(dev, m, d.noiseLevels(), w, d.batch, sample.Options{})
+	return sample.New(dev, m, d.noiseLevels(), w, d.batch, sample.Options{Act: act})
+}
+
+// outOfMemory makes the message of memory that could not be had although the forecast fitted; any other error stays what it is.
+func (d *drawing) outOfMemory(dev *device, err error) error {
+	if !errors.Is(err, syscall.ENOMEM) {
+		return err
+	}
+	text := fmt.Sprintf("out of memory on %s: %s", dev.place(), message(err))
+	if d.batch > 1 {
+		text += fmt.Sprintf("\n  try   --batch %d   the same images, fewer at a time", d.batch/2)
+	}
+	return withCode(exitMemory, errors.New(text))
 }
 
 // tensor gives a parameter as model.LoadWeights asks for it. Averages in states have no buffers: those lie with the weights.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -33,6 +34,7 @@ func trainCommand() *cli.Command {
 			&cli.GenericFlag{Name: "stop-at", Value: count("", 1), Usage: "stop at step `N` as if asked to, with the state saved", EnvVars: env("stop-at")},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would happen, and stop", EnvVars: env("dry-run")},
 			&cli.StringSliceFlag{Name: "allow-change", Usage: "go on although `KEY,...` differ from the run's configuration", EnvVars: env("allow-change")},
+			&cli.BoolFlag{Name: "no-graph", Usage: "on a GPU launch kernels one by one instead of replaying a step; same bits, slower", EnvVars: env("no-graph")},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse to fall back from a damaged state to the one before", EnvVars: env("strict")}),
 		Action: action(0, 0, func(c *cli.Context, u *ui) error {
 			r := &session{c: c, u: u, out: c.String("out")}
@@ -56,6 +58,7 @@ type session struct {
 	ds     data.Dataset
 	dev    *device
 	f      *train.Forecast
+	need   int // bytes, as f says
 	dir    *rundir.Dir
 	state  *checkpoint.State // to resume from
 	t      *train.Trainer
@@ -90,7 +93,7 @@ func (r *session) run() error {
 		return err
 	}
 	if r.c.Bool("dry-run") {
-		return r.dryRun()
+		return r.outOfMemory(r.dryRun())
 	}
 	if r.state != nil && r.state.Manifest.Step >= r.s.Train.Steps {
 		r.u.say("%s is complete: %s of %s steps", r.out, comma(r.state.Manifest.Step), comma(r.s.Train.Steps))
@@ -101,9 +104,19 @@ func (r *session) run() error {
 	}
 	r.header()
 	if err := r.buildTrainer(); err != nil {
+		return r.outOfMemory(err)
+	}
+	return r.outOfMemory(r.train())
+}
+
+// outOfMemory makes the message of memory that could not be had although the plan fitted; any other error stays what it is.
+func (r *session) outOfMemory(err error) error {
+	if !errors.Is(err, syscall.ENOMEM) {
 		return err
 	}
-	return r.train()
+	text := fmt.Sprintf("out of memory on %s: %s\n  the plan needs %s; what else runs there, its driver and the pictures of the run need some, too",
+		r.dev.place(), message(err), bytesText(r.need))
+	return withCode(exitMemory, errors.New(text+smallerMicroBatch(r.dev, r.s.Config, r.need/4*3)))
 }
 
 // configure builds the configuration and completes it with the data set's facts.
@@ -130,10 +143,7 @@ func (r *session) configure() error {
 	if err := r.s.resolve(h, w, ch, r.ds.Classes()); err != nil {
 		return err
 	}
-	if r.s.Train.Precision == "auto" {
-		r.s.Train.Precision = "fp32"
-		r.s.origin["train.precision"] = "auto: fp32"
-	}
+	r.s.settlePrecision(r.c)
 	if err := r.compare(); err != nil {
 		return err
 	}
@@ -170,14 +180,22 @@ func (r *session) plan() error {
 	}
 	if auto {
 		r.s.origin["train.micro_batch"] = "auto: what fits into half of the free memory"
+		if r.dev.gpu != nil {
+			r.s.origin["train.micro_batch"] = "auto: what fits into three quarters of the device's free memory"
+		}
 	}
+	r.need = r.f.Total()
 	return nil
 }
 
 // header says what is about to happen.
 func (r *session) header() {
 	say := r.u.say
-	say("run        %s", r.out)
+	if r.dev.simulated() {
+		say("run        %s, on the %s", r.out, r.dev.model())
+	} else {
+		say("run        %s", r.out)
+	}
 	say("data       %s: %s", r.s.Data.Path, setText(r.ds))
 	for _, l := range forecastLines(r.s.Config, r.f) {
 		say("%s", l)
@@ -325,6 +343,11 @@ func (r *session) train() error {
 			return err
 		}
 		if err := g.draw("init"); err != nil {
+			return err
+		}
+	}
+	if r.dev.gpu != nil {
+		if err := r.checkAgainstCPU(); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ict/checkpoint"
+	"ict/tensor"
 	"ict/train"
 )
 
@@ -25,6 +26,9 @@ type watch struct {
 	last      time.Time
 	tickStep  int
 	stored    atomic.Int64 // step of the newest state of this start, or −1
+	skipped   uint64       // steps, at the tick before
+	warned    bool         // of them
+	checks    int          // of the device that were passed
 	status    status
 }
 
@@ -51,6 +55,7 @@ func (r *session) newWatch() *watch {
 	now := time.Now()
 	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL())}
 	w.stored.Store(-1)
+	w.skipped = r.t.Stats.Scale.Skipped
 	if r.t.K > 0 {
 		w.stored.Store(int64(r.t.K))
 	}
@@ -89,6 +94,9 @@ func (w *watch) tick(k train.Tick) error {
 	}
 	w.status.Images, w.status.Loss, w.status.Rate, w.status.Left = k.Images, number(k.Loss), number(k.ImagesPerSecond), left.Seconds()
 	w.beat(true)
+	if err := w.selfChecked(k.Final); err != nil {
+		return err
+	}
 	if k.Steps == 0 { // right after a start, or the end at a tick: nothing new
 		return nil
 	}
@@ -97,15 +105,31 @@ func (w *watch) tick(k train.Tick) error {
 	if !w.u.quiet {
 		w.u.err.progress(line)
 	}
-	if k.Skipped > 0 {
-		w.u.warn("steps were skipped: their gradients were not finite")
-	}
+	w.warnOfSkips(k)
 	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out))
 	if err != nil && isFull(err) {
 		w.u.warn("stats.jsonl: %v; going on without", err)
 		return nil
 	}
 	return err
+}
+
+// warnOfSkips warns once. In fp16 a skipped step is how the loss scale finds its place, and nothing to warn of until they are many.
+func (w *watch) warnOfSkips(k train.Tick) {
+	skipped := int(k.Skipped - w.skipped)
+	w.skipped = k.Skipped
+	switch {
+	case skipped == 0 || w.warned:
+		return
+	case w.s.Config.Train.Act() != tensor.F16:
+		w.u.warn("steps were skipped: their gradients were not finite")
+	case 10*skipped > k.Steps:
+		w.u.warn("%d of the last %d steps skipped, loss %s: gradients near the end of fp16's range; --precision bf16 has a wider one", skipped, k.Steps,
+			scaleText(k.Scale.S))
+	default:
+		return
+	}
+	w.warned = true
 }
 
 // isFull reports whether a disk had no room: the run goes on.
