@@ -160,7 +160,11 @@ func (r *session) compare() error {
 	for _, d := range train.Changes(was, r.s.Config) {
 		if slices.Contains(r.allowed, d.Key) {
 			admitted = append(admitted, d.Key)
-			r.u.warn("%s changes from %s to %s, as --allow-change admits", d.Key, bareJSON(d.Run), bareJSON(d.Now))
+			also := ""
+			if d.Key == "train.precision" {
+				also = "; the loss scale begins anew"
+			}
+			r.u.warn("%s changes from %s to %s, as --allow-change admits%s", d.Key, bareJSON(d.Run), bareJSON(d.Now), also)
 		} else {
 			refused = append(refused, d)
 		}
