@@ -3,6 +3,7 @@
 #   build/cuda/libcuda.a      the driver's entry points, forwarded to libcuda.so.1 at first use
 #   build/ict-cuda            the program, kernels and CUDA runtime linked in; needs nothing but the driver
 #   build/sim/libcuda.so.1    the stand-in driver (build/sim-asan: with AddressSanitizer)
+#   build/sim/libnvidia-ml.so.1   a stand-in NVML
 #   build/sim/ict             the program on the simulator; its libraries lie beside it
 #   test-sim                  the tests of gpu on the simulator, both timings
 
@@ -39,6 +40,11 @@ $(1)/libcuda.so.1: kernels/sim/cuda.cpp kernels/sim/driver.hpp kernels/sim/sim.h
 endef
 $(eval $(call gpu_sim,build/sim,))
 $(eval $(call gpu_sim,build/sim-asan,$(SIM_ASAN)))
+
+build/sim/libnvidia-ml.so.1: kernels/sim/nvml.c
+	@mkdir -p build/sim
+	$(CC) -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 -o $@ $<
+build/sim/ict test-sim: build/sim/libnvidia-ml.so.1
 
 .PHONY: build/ict-cuda build/sim/ict test-sim
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a

@@ -61,7 +61,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			trainCommand(), sampleCommand(), dataCommand(), ckptCommand(), planCommand(), benchCommand(), parityCommand(),
-			versionCommand(), completionCommand(),
+			doctorCommand(), versionCommand(), completionCommand(),
 		},
 	}
 	for _, c := range leaves(app.Commands) {
@@ -130,7 +130,7 @@ func badValue(err error) error {
 }
 
 // packages whose names begin their errors; users need not know them.
-var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: "}
+var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: ", "gpu: "}
 
 // message is an error as users see it: without the names of packages in front.
 func message(err error) string {

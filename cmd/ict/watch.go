@@ -26,6 +26,7 @@ type watch struct {
 	tickStep  int
 	stored    atomic.Int64 // step of the newest state of this start, or −1
 	status    status
+	gauges    gauges
 }
 
 // status is status.json: the heartbeat.
@@ -49,7 +50,8 @@ const heartbeat = 10 * time.Second
 
 func (r *session) newWatch() *watch {
 	now := time.Now()
-	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL())}
+	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL()),
+		gauges: gauges{dev: r.dev.gpu}}
 	w.stored.Store(-1)
 	if r.t.K > 0 {
 		w.stored.Store(int64(r.t.K))
@@ -92,7 +94,8 @@ func (w *watch) tick(k train.Tick) error {
 	if k.Steps == 0 { // right after a start, or the end at a tick: nothing new
 		return nil
 	}
-	line := tickLine(k, w.s.Config, left)
+	sensors := w.gauges.read()
+	line := tickLine(k, w.s.Config, left, sensors)
 	w.u.files.Info(line)
 	if !w.u.quiet {
 		w.u.err.progress(line)
@@ -100,7 +103,7 @@ func (w *watch) tick(k train.Tick) error {
 	if k.Skipped > 0 {
 		w.u.warn("steps were skipped: their gradients were not finite")
 	}
-	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out))
+	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out, sensors))
 	if err != nil && isFull(err) {
 		w.u.warn("stats.jsonl: %v; going on without", err)
 		return nil
