@@ -10,6 +10,7 @@
 CUDA_ROOT = $(abspath $(patsubst %/bin/nvcc,%,$(NVCC)))
 CUDA_LIB = $(firstword $(wildcard $(CUDA_ROOT)/lib64 $(CUDA_ROOT)/lib))
 GPU_TOOLKIT := $(filter build/%,$(NVCC)) # order only: fetched where none is installed
+GPU_STATIC = -L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc
 GPU_LDFLAGS = $(LDFLAGS) -X ict/gpu.kernelsSHA=$(KERNELS_SHA)
 # The go command sees neither libraries nor headers outside a package: the hash of kernels.h makes it compile again, the
 # hash of the kernels makes it link again. $(1) is the folder of the libraries; -O2 is what the go command would say.
@@ -50,7 +51,7 @@ build/sim/ict test-sim: build/sim/libnvidia-ml.so.1
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) build -tags cuda -o $@ -ldflags \
-		"$(GPU_LDFLAGS) -extldflags '-L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc'" ./cmd/ict
+		"$(GPU_LDFLAGS) -extldflags '$(GPU_STATIC)'" ./cmd/ict
 	@! nm -u $@ | grep -E ' (ict_|cu[A-Z])'
 
 build/sim/ict: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a
