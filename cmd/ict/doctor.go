@@ -217,7 +217,7 @@ func (d *doctor) devices() {
 		mine := d.gpu && g.Device == d.index
 		switch {
 		case (code == "" || !g.Usable) && mine:
-			d.add(name, stateProblem, "another device, or make cuda with CUDA_ARCHS=…", "%s: no kernel for it; built for %s", text, archsText(gpu.KernelsArchs()))
+			d.add(name, stateProblem, "sm_80 or newer is needed: another GPU, or --device cpu", "%s: no kernel for it; built for %s", text, archsText(gpu.KernelsArchs()))
 		case code == "" || !g.Usable:
 			d.note(name, "", "%s: no kernel for it; built for %s", text, archsText(gpu.KernelsArchs()))
 		case code == "PTX":
@@ -239,7 +239,10 @@ func (d *doctor) tryGPU(name string, g gpu.Info) {
 		return
 	}
 	free, freeErr := dev.FreeMemory()
-	err = errors.Join(rightConvolution(dev), dev.Close())
+	err = rightConvolution(dev)
+	if e := dev.Close(); err == nil {
+		err = e
+	}
 	if err != nil {
 		d.add(name+" result", stateProblem, "the driver, or this build's kernels, are wrong for it; make gpu-check tells more", "a small convolution: %s", message(err))
 		return
@@ -402,18 +405,20 @@ func rightConvolution(dev tensor.Backend) error {
 
 // convolved is a 3×3 convolution of 2 images of 8×8 with 16 channels, to 24.
 func convolved(dev tensor.Backend) ([]float32, error) {
-	x, err1 := integers(dev, 2, 8, 8, 16)
-	w, err2 := integers(dev, 24, 3, 3, 16)
-	y, err3 := integers(dev, 2, 8, 8, 24)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
+	var t [3]tensor.Tensor
+	for i, shape := range [][]int{{2, 8, 8, 16}, {24, 3, 3, 16}, {2, 8, 8, 24}} {
+		var err error
+		if t[i], err = integers(dev, shape...); err != nil {
+			return nil, err
+		}
 	}
+	x, w, y := t[0], t[1], t[2]
 	dev.Conv2dFprop(y, x, tensor.Tensor{}, w, tensor.Epilogue{}, tensor.Conv2d{Stride: 1, PadH: 1, PadW: 1, Scale: 1})
 	b, err := dev.Pinned(y.Bytes())
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(dev.Download(b, y).Wait(), dev.Sync()); err != nil {
+	if err := dev.Download(b, y).Wait(); err != nil {
 		return nil, err
 	}
 	out := make([]float32, y.Elems())

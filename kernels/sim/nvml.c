@@ -12,8 +12,11 @@ static int here; // what a device's handle points to
 static long long number(int which) {
 	const char *s = getenv("ICT_SIM_SENSORS");
 	for (int i = 0; s; i++) {
-		if (i == which)
-			return strtoll(s, NULL, 0);
+		if (i == which) {
+			char *end;
+			long long v = strtoll(s, &end, 0);
+			return end == s ? -1 : v;
+		}
 		s = strchr(s, ',');
 		s = s ? s + 1 : NULL;
 	}
