@@ -103,6 +103,7 @@ bench() {
 		echo "the program refuses to time the simulator"
 		return 77
 	fi
+	sed -n 's/^  "preset": "\(.*\)",/\1/p; s/^  "img_per_s": \(.*\),/\1 images\/s/p' bench-*.json | paste -sd ' '
 	return $code
 }
 
