@@ -44,7 +44,16 @@ kernels() {
 	echo "passed $(grep -c '^--- PASS' kernels.log), skipped $(grep -c '^--- SKIP' kernels.log)"
 }
 
-parity() { "$ict" parity --device "$device" --precision "$1" "$parity"/*.safetensors; }
+# A process for each file: one that crashes hides no other.
+parity() {
+	local file wrong='' n=0
+	for file in "$parity"/*.safetensors; do
+		n=$((n + 1))
+		"$ict" parity --device "$device" --precision "$1" "$file" || wrong+=" $(basename "$file" .safetensors)"
+	done
+	echo "$n files${wrong:+, not passed:$wrong}"
+	[ -z "$wrong" ]
+}
 
 # The kernels on their awkward shapes, one test of each column; programs as a whole take too long under a sanitizer.
 sanitize() {
