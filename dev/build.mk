@@ -11,7 +11,7 @@ build/gpu-check/gpu.test: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@! nm -u $@ | grep -E ' (ict_|cu[A-Z])'
 
 build/sim/gpu.test: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a build/sim/libnvidia-ml.so.1
-	$(call gpu_env,build/sim) $(GO) test -c -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS) -extldflags '-Wl,-rpath,\$$ORIGIN'" ./gpu
+	$(call gpu_env,build/sim) $(GO) test -c -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS)" ./gpu
 
 gpu-check-pack: build/ict-cuda build/gpu-check/gpu.test blas ## build/gpu-check: to be carried to a machine with a GPU and run there by run.sh; needs the driver alone
 	@mkdir -p build/gpu-check/lib build/gpu-check/parity
@@ -25,5 +25,5 @@ gpu-check: gpu-check-pack ## the same where there is a GPU, Go and nvcc: doctor,
 	build/gpu-check/run.sh
 
 gpu-check-sim: build/sim/ict build/sim/gpu.test ## a dry run of gpu-check on the simulator: what it proves is that the script works; STEPS= picks some
-	ICT=build/sim/ict GPU_TEST=build/sim/gpu.test PARITY=internal/parity/testdata dev/gpu-check.sh \
-		-o build/gpu-check-sim/$(shell date -u +%Y-%m-%dT%H%M%SZ) $(STEPS)
+	LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT=build/sim/ict GPU_TEST=build/sim/gpu.test PARITY=internal/parity/testdata \
+		dev/gpu-check.sh -o build/gpu-check-sim/$(shell date -u +%Y-%m-%dT%H%M%SZ) $(STEPS)

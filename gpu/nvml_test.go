@@ -57,3 +57,18 @@ func TestChildWithoutNVML(t *testing.T) {
 		t.Errorf("got %+v, want nothing", got)
 	}
 }
+
+// On a GPU, NVML must speak of the device that CUDA means.
+func TestSensorsOfGPU(t *testing.T) {
+	i := opened(t, Options{}).Info()
+	if i.Simulated {
+		t.Skip("about a GPU; the simulator's sensors say what they are told")
+	}
+	if err := openNVML(); err != nil {
+		t.Skipf("no NVML on this machine: %v", err)
+	}
+	s := ReadSensors(i)
+	if s.Used < 1<<20 || s.Used > s.Total || float64(s.Total) < 0.9*float64(i.Memory) || s.Celsius > 120 || s.Watts > 2000 {
+		t.Errorf("got %+v of %v", s, i)
+	}
+}

@@ -50,7 +50,7 @@ type examination struct {
 	Findings []finding `json:"findings"`
 	Verdict  string    `json:"verdict"`
 	Device   string    `json:"device"` // that would be used; empty: none
-	Simple   string    `json:"-"`      // the verdict for people
+	text     string    // the verdict for people
 }
 
 // doctor collects findings.
@@ -106,10 +106,10 @@ func doctorAction(c *cli.Context, u *ui) error {
 				u.result("%-8s %-14s %s", "", "", "remedy: "+f.Remedy)
 			}
 		}
-		u.result("verdict  %s: %s", e.Verdict, e.Simple)
+		u.result("verdict  %s: %s", e.Verdict, e.text)
 	}
 	if e.Verdict != stateOK {
-		return withCode(exitFailed, errors.New(e.Simple))
+		return withCode(exitFailed, errors.New(e.text))
 	}
 	return nil
 }
@@ -126,12 +126,12 @@ func (d *doctor) verdict() examination {
 	}
 	if len(problems) > 0 {
 		e.Verdict, e.Device = stateProblem, ""
-		e.Simple = fmt.Sprintf("does not work here with --device %s: see %s", d.device, strings.Join(problems, ", "))
+		e.text = fmt.Sprintf("does not work here with --device %s: see %s", d.device, strings.Join(problems, ", "))
 		return e
 	}
-	e.Simple = "works here, on " + d.used
+	e.text = "works here, on " + d.used
 	if n := count[stateNote]; n > 0 {
-		e.Simple += fmt.Sprintf("; %d note%s", n, plural(n))
+		e.text += fmt.Sprintf("; %d note%s", n, plural(n))
 	}
 	return e
 }
