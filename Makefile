@@ -65,7 +65,7 @@ bench: build ## time of a whole training step of the two yardstick networks
 bench-torch: build ## the same beside PyTorch, which must be installed, into OUT= (default build/bench)
 	dev/bench/side_by_side.sh $(or $(OUT),build/bench)
 
-include kernels/build.mk gpu/build.mk
+include kernels/build.mk gpu/build.mk dev/build.mk
 
 cuda: build/ict-cuda ## build/ict-cuda, with kernels compiled by nvcc (fetched into build/cuda where there is no toolkit); not yet run on a GPU
 

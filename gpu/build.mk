@@ -3,12 +3,14 @@
 #   build/cuda/libcuda.a      the driver's entry points, forwarded to libcuda.so.1 at first use
 #   build/ict-cuda            the program, kernels and CUDA runtime linked in; needs nothing but the driver
 #   build/sim/libcuda.so.1    the stand-in driver (build/sim-asan: with AddressSanitizer)
+#   build/sim/libnvidia-ml.so.1   a stand-in NVML
 #   build/sim/ict             the program on the simulator; its libraries lie beside it
 #   test-sim                  the tests of gpu on the simulator, both timings
 
 CUDA_ROOT = $(abspath $(patsubst %/bin/nvcc,%,$(NVCC)))
 CUDA_LIB = $(firstword $(wildcard $(CUDA_ROOT)/lib64 $(CUDA_ROOT)/lib))
 GPU_TOOLKIT := $(filter build/%,$(NVCC)) # order only: fetched where none is installed
+GPU_STATIC = -L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc
 GPU_LDFLAGS = $(LDFLAGS) -X ict/gpu.kernelsSHA=$(KERNELS_SHA)
 # The go command sees neither libraries nor headers outside a package: the hash of kernels.h makes it compile again, the
 # hash of the kernels makes it link again. $(1) is the folder of the libraries; -O2 is what the go command would say.
@@ -40,11 +42,16 @@ endef
 $(eval $(call gpu_sim,build/sim,))
 $(eval $(call gpu_sim,build/sim-asan,$(SIM_ASAN)))
 
+build/sim/libnvidia-ml.so.1: kernels/sim/nvml.c
+	@mkdir -p build/sim
+	$(CC) -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 -o $@ $<
+build/sim/ict test-sim: build/sim/libnvidia-ml.so.1
+
 .PHONY: build/ict-cuda build/sim/ict test-sim
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) build -tags cuda -o $@ -ldflags \
-		"$(GPU_LDFLAGS) -extldflags '-L$(CUDA_LIB) -lcudart_static -lrt -lpthread -ldl -Wl,-Bstatic -lstdc++ -Wl,-Bdynamic -static-libgcc'" ./cmd/ict
+		"$(GPU_LDFLAGS) -extldflags '$(GPU_STATIC)'" ./cmd/ict
 	@! nm -u $@ | grep -E ' (ict_|cu[A-Z])'
 
 build/sim/ict: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a

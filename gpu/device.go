@@ -71,8 +71,8 @@ func Open(o Options) (*Device, error) {
 	if o.Device < 0 || o.Device >= len(infos) {
 		return nil, fmt.Errorf("%w: got cuda:%d, the driver counts %d", ErrNoDevice, o.Device, len(infos))
 	}
-	if sha := KernelsSHA(); kernelsSHA == "" || sha != kernelsSHA {
-		return nil, fmt.Errorf("%w (library %.12s, program %.12s)", ErrStaleKernels, sha, kernelsSHA)
+	if err := staleKernels(); err != nil {
+		return nil, err
 	}
 	d := &Device{info: infos[o.Device]}
 	if !d.info.Usable {

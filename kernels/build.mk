@@ -1,7 +1,7 @@
 # kernels/build.mk: the kernel library, for GPUs and for the simulator. Included by the Makefile.
 #
 #   build/cuda/libictkernels.a     nvcc: sm_80, sm_90a, PTX of compute_80
-#   build/resources.tsv            registers, spills and shared memory of every kernel
+#   build/resources.tsv            registers, spills, shared memory, resident blocks, inner loop of every kernel (dev/resources.py)
 #   build/sim/libictkernels.so     the same sources, g++ and the SIMT shim
 #   build/sim-asan/libictkernels.so   with AddressSanitizer
 #   sim-selftest                   the shim against itself
@@ -23,6 +23,7 @@ SIM_CXX ?= g++
 SIM_FLAGS := -std=c++17 -O2 -g1 -march=x86-64-v3 -ffp-contract=off -fPIC -Wall -Wextra -Wno-unknown-pragmas -DICT_SIM
 SIM_ASAN := -fsanitize=address -fno-omit-frame-pointer
 KERNELS_COMPILE := kernels/compile.sh
+, := ,
 
 kernels_sha_flag = $(if $(filter library,$*),-DICT_KERNELS_SHA='"$(KERNELS_SHA)"')
 kernels_archs = -DICT_KERNELS_ARCHS='"$(strip $(1))"'
@@ -43,8 +44,18 @@ build/cuda/libictkernels.a: $(KERNELS_CU:kernels/%.cu=build/cuda/%.o)
 	@rm -f $@
 	ar rcs $@ $^
 
-build/resources.tsv: $(KERNELS_CU:kernels/%.cu=build/cuda/%.log) kernels/resources.sh
-	kernels/resources.sh $(filter %.log,$^) >$@
+# PTX alone, not optimised: its names tell dev/resources.py the shared memory and the block of each kernel.
+build/cuda/names/%.o: kernels/%.cu build/kernels.sha $(KERNELS_COMPILE) | $(filter build/%,$(NVCC))
+	@mkdir -p build/cuda/names
+	@$(KERNELS_COMPILE) $@ build/cuda/names/$*.log $< $(NVCC) -std=c++17 -Xcicc -O0 -DICT_SHARED_NAMES \
+		-gencode $(if $(filter %_sm90,$*),arch=compute_90a$(,)code=compute_90a,arch=compute_80$(,)code=compute_80)
+
+KERNELS_WITH_CODE := $(filter-out library,$(KERNELS_CU:kernels/%.cu=%))
+build/resources.tsv: $(KERNELS_WITH_CODE:%=build/cuda/%.o) $(KERNELS_WITH_CODE:%=build/cuda/names/%.o) dev/resources.py
+	dev/resources.py table $(dir $(NVCC))cuobjdump build/cuda/names $(KERNELS_WITH_CODE:%=build/cuda/%.o) >$@.tmp
+	@mv $@.tmp $@
+
+RESOURCES = dev/resources/cuda-$(shell $(NVCC) --version | sed -n 's/.*release \([0-9.]*\),.*/\1/p').tsv
 
 # $(1): build/sim or build/sim-asan; $(2): more flags. Files of sm_90 alone are not for the simulator yet.
 define kernels_sim
@@ -65,8 +76,13 @@ endef
 $(eval $(call kernels_sim,build/sim,))
 $(eval $(call kernels_sim,build/sim-asan,$(SIM_ASAN)))
 
-.PHONY: sim-selftest kernels-cuda kernels-sim
-kernels-cuda: build/cuda/libictkernels.a build/resources.tsv ## every kernel with nvcc; fails on spills
+.PHONY: sim-selftest kernels-cuda kernels-sim resources resources-update
+kernels-cuda: build/cuda/libictkernels.a ## every kernel with nvcc; fails on spills
+resources: build/resources.tsv ## what the machine code of each kernel takes, against the committed table; fails where it takes more
+	dev/resources.py check $(RESOURCES) $<
+resources-update: build/resources.tsv ## writes the committed table anew
+	@mkdir -p dev/resources
+	cp $< $(RESOURCES)
 kernels-sim: build/sim/libictkernels.so build/sim-asan/libictkernels.so ## every kernel for the simulator
 sim-selftest: build/sim/selftest build/sim-asan/selftest ## the simulator's SIMT shim: two seeds, both timings, with and without sanitizer
 	@for t in late early; do for s in 0 7; do ICT_SIM_TIMING=$$t ICT_SIM_SEED=$$s build/sim/selftest || exit 1; done; done

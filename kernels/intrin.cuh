@@ -157,6 +157,9 @@ template <typename T> __device__ __forceinline__ T shuffle_down(unsigned mask, T
 extern __shared__ __align__(1024) unsigned char ict_shared_bytes[];
 template <typename S> __device__ __forceinline__ S &shared() {
 	static_assert(alignof(S) <= 1024, "shared memory is aligned to 1024 bytes");
+#ifdef ICT_SHARED_NAMES // for dev/resources.py, which reads the PTX; an asm statement of no instruction still moves others
+	asm("{ .reg .b32 shared_bytes_%0; }" ::"n"(sizeof(S)));
+#endif
 	return *reinterpret_cast<S *>(ict_shared_bytes);
 }
 

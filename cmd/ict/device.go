@@ -198,20 +198,27 @@ func processor() string {
 // freeMemory is what this process may still take, in bytes: the machine's available memory, or less where a control group limits it.
 func freeMemory() int {
 	free := math.MaxInt
-	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for l := range strings.Lines(string(b)) {
-			if f := strings.Fields(l); len(f) == 3 && f[0] == "MemAvailable:" {
-				if kib, err := strconv.Atoi(f[1]); err == nil {
-					free = kib << 10
-				}
-			}
-		}
+	if n := meminfo("MemAvailable:"); n >= 0 {
+		free = n
 	}
 	limit, used := readNumber("/sys/fs/cgroup/memory.max"), readNumber("/sys/fs/cgroup/memory.current")
 	if limit >= 0 && used >= 0 {
 		free = min(free, max(0, limit-used))
 	}
 	return free
+}
+
+// meminfo is a line of /proc/meminfo in bytes; -1 without.
+func meminfo(key string) int {
+	b, _ := os.ReadFile("/proc/meminfo")
+	for l := range strings.Lines(string(b)) {
+		if f := strings.Fields(l); len(f) == 3 && f[0] == key {
+			if kib, err := strconv.Atoi(f[1]); err == nil {
+				return kib << 10
+			}
+		}
+	}
+	return -1
 }
 
 // residentBytes is the memory this process holds; -1 where that cannot be known.

@@ -61,7 +61,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Commands: []*cli.Command{
 			trainCommand(), sampleCommand(), dataCommand(), ckptCommand(), planCommand(), benchCommand(), parityCommand(),
-			versionCommand(), completionCommand(),
+			doctorCommand(), versionCommand(), completionCommand(),
 		},
 	}
 	for _, c := range leaves(app.Commands) {

@@ -34,6 +34,7 @@ type tickStats struct {
 	MsPerStep  number  `json:"ms_per_step"`
 	DataWaitMs float64 `json:"data_wait_ms"`
 
+	gpuStats
 	HostRSS  int   `json:"host_rss_bytes,omitempty"`
 	DiskFree int64 `json:"disk_free_bytes,omitempty"`
 }
@@ -49,12 +50,12 @@ func (n number) MarshalJSON() ([]byte, error) {
 }
 
 // statsOf is a tick as stats.jsonl keeps it; seconds are those of training, over all starts of the run.
-func statsOf(k train.Tick, c train.Config, seconds float64, run string) tickStats {
+func statsOf(k train.Tick, c train.Config, seconds float64, run string, g gpuStats) tickStats {
 	s := tickStats{
 		Step: k.Step, Images: k.Images, Epoch: k.Epoch, Seconds: math.Round(seconds*1e3) / 1e3, Stage: k.Stage, GridSize: k.Grid,
 		Loss: number(k.Loss), LossStd: number(k.LossStd), GradNorm: number(k.GradNorm), Skipped: k.Skipped, LossScale: k.Scale.S, LR: k.LR, EMADecay: c.EMA[0],
 		ImgPerS: number(k.ImagesPerSecond), MsPerStep: number(perStep(k.Elapsed, k.Steps)), DataWaitMs: float64(k.DataWait) / 1e6,
-		HostRSS: max(0, residentBytes()),
+		gpuStats: g, HostRSS: max(0, residentBytes()),
 	}
 	for i, l := range k.ByLevel {
 		s.LossByLevel[i] = number(l)
@@ -76,7 +77,7 @@ func perStep(d time.Duration, steps int) float64 {
 func scaleText(s float32) string { return fmt.Sprintf("scale 2^%g", math.Log2(float64(s))) }
 
 // tickLine is a tick for people. left is the expected rest; 0: not known yet.
-func tickLine(k train.Tick, c train.Config, left time.Duration) string {
+func tickLine(k train.Tick, c train.Config, left time.Duration, g gpuStats) string {
 	parts := []string{
 		fmt.Sprintf("step %s/%s", comma(k.Step), comma(c.Train.Steps)),
 		fmt.Sprintf("%.1f %%", 100*float64(k.Step)/float64(c.Train.Steps)),
@@ -95,6 +96,7 @@ func tickLine(k train.Tick, c train.Config, left time.Duration) string {
 	if k.Steps > 0 {
 		parts = append(parts, rateText(k.ImagesPerSecond), fmt.Sprintf("data %.1f %%", 100*float64(k.DataWait)/float64(k.Elapsed)))
 	}
+	parts = append(parts, g.texts()...)
 	if left > 0 {
 		parts = append(parts, "ETA "+spanText(left))
 	}

@@ -91,11 +91,11 @@ func TestTickLine(t *testing.T) {
 		DataWait: 140 * time.Millisecond, SinceState: 8 * time.Minute,
 	}
 	const want = "step 12,400/400,000  3.1 %  12.7 Mimg  N 11  loss 0.0831  grad 0.42  2,912 img/s  data 0.4 %  ETA 37 h 0 min  state 8 min ago"
-	if got := tickLine(k, c, 37*time.Hour); got != want {
+	if got := tickLine(k, c, 37*time.Hour, gpuStats{}); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	k.Loss, k.Skipped = math.NaN(), 3
-	if got := tickLine(k, c, 0); got != "step 12,400/400,000  3.1 %  12.7 Mimg  N 11  skipped 3  2,912 img/s  data 0.4 %  state 8 min ago" {
+	if got := tickLine(k, c, 0, gpuStats{}); got != "step 12,400/400,000  3.1 %  12.7 Mimg  N 11  skipped 3  2,912 img/s  data 0.4 %  state 8 min ago" {
 		t.Errorf("got %s", got)
 	}
 }

@@ -30,6 +30,7 @@ type watch struct {
 	warned    bool         // of them
 	checks    int          // of the device that were passed
 	status    status
+	gauges    gauges
 }
 
 // status is status.json: the heartbeat.
@@ -53,7 +54,8 @@ const heartbeat = 10 * time.Second
 
 func (r *session) newWatch() *watch {
 	now := time.Now()
-	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL())}
+	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL()),
+		gauges: gauges{dev: r.dev.gpu}}
 	w.stored.Store(-1)
 	w.skipped = r.t.Stats.Scale.Skipped
 	if r.t.K > 0 {
@@ -100,13 +102,14 @@ func (w *watch) tick(k train.Tick) error {
 	if k.Steps == 0 { // right after a start, or the end at a tick: nothing new
 		return nil
 	}
-	line := tickLine(k, w.s.Config, left)
+	sensors := w.gauges.read()
+	line := tickLine(k, w.s.Config, left, sensors)
 	w.u.files.Info(line)
 	if !w.u.quiet {
 		w.u.err.progress(line)
 	}
 	w.warnOfSkips(k)
-	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out))
+	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out, sensors))
 	if err != nil && isFull(err) {
 		w.u.warn("stats.jsonl: %v; going on without", err)
 		return nil
