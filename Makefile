@@ -75,8 +75,8 @@ fuzz: ## every reader for FUZZTIME (default 1m) each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} $$p || exit 1; done; done
 
-help-docs: ## writes docs/help from the program
-	$(GO) test ./cmd/ict -run Help -update
+help-docs: ## writes docs/help and docs/bad-inputs.md from the program
+	$(GO) test ./cmd/ict -run 'Help|BadInputs' -update
 
 size: ## lines of Go and C by folder
 	@git ls-files '*.go' '*.c' '*.h' | grep -v _test.go | xargs -n1 dirname | sort -u | while read -r d; do \
