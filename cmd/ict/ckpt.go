@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -318,7 +318,7 @@ func openWeights(path, ema string) (*weights, error) {
 
 func openSnapshot(path, ema string) (*weights, error) {
 	s, err := checkpoint.OpenSnapshot(path)
-	if errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, checkpoint.ErrVersion) || errors.As(err, new(*fs.PathError)) {
+	if errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, checkpoint.ErrVersion) || errors.As(err, new(syscall.Errno)) {
 		return nil, err
 	}
 	if err != nil { // a file of tensors, but not ours
