@@ -5,6 +5,7 @@ COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 DATE := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -X main.commit=$(COMMIT) -X main.date=$(DATE)
 LIB := build/lib/libscipy_openblas.so
+export FUZZTIME PKG
 # Tests find the same library that the program finds beside itself.
 export ICT_BLAS ?= $(wildcard $(CURDIR)/$(LIB))
 ifeq ($(ICT_BLAS),)
@@ -71,12 +72,11 @@ cuda: build/ict-cuda ## build/ict-cuda, with kernels compiled by nvcc (fetched i
 
 sim: build/sim/ict ## build/sim/ict: the CUDA build on the simulator, for tests
 
-fuzz: ## every reader for FUZZTIME (default 1m) each
-	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} $$p || exit 1; done; done
+fuzz: ## every reader for FUZZTIME= (default 1m) each, in all packages or those of PKG=; a table in build/fuzz, or in RESULTS=
+	dev/fuzz/run.sh $(RESULTS)
 
-help-docs: ## writes docs/help from the program
-	$(GO) test ./cmd/ict -run Help -update
+help-docs: ## writes docs/help and docs/bad-inputs.md from the program
+	$(GO) test ./cmd/ict -run 'Help|BadInputs' -update
 
 size: ## lines of Go and C by folder
 	@git ls-files '*.go' '*.c' '*.h' | grep -v _test.go | xargs -n1 dirname | sort -u | while read -r d; do \

@@ -152,7 +152,7 @@ func decode(b []byte) (*File, error) {
 	}
 	n := binary.LittleEndian.Uint64(b)
 	if n < 2 || n > maxHeader || n > uint64(len(b)-8) {
-		return nil, damaged("header of %d bytes in a file of %d, limit %d", n, len(b), maxHeader)
+		return nil, damaged("header of %d bytes in a file of %d, limit %d: cut short, or no safetensors file", n, len(b), maxHeader)
 	}
 	start := 8 + int(n)
 	meta, entries, err := parseHeader(b[8:start])

@@ -61,7 +61,8 @@ const (
 
 // Limits of one image.
 const (
-	maxPixels = 1 << 26 // 8192²
+	MaxSize   = 8192 // pixels a side that Options.Size may ask for
+	maxPixels = MaxSize * MaxSize
 	maxFile   = 1 << 28 // bytes
 )
 
@@ -83,8 +84,8 @@ func (o *Options) check() error {
 	default:
 		return fmt.Errorf("data: labels: got %q, want folders, prefix or none", o.Labels)
 	}
-	if o.Size < 0 || o.Size > maxPixels/max(o.Size, 1) {
-		return fmt.Errorf("data: size: got %d, want 1 to 8192", o.Size)
+	if o.Size < 0 || o.Size > MaxSize {
+		return fmt.Errorf("data: size: got %d, want 1 to %d", o.Size, MaxSize)
 	}
 	if o.Size == 0 && o.Crop != CropNone {
 		return fmt.Errorf("data: crop %s needs a size", o.Crop)

@@ -85,7 +85,7 @@ func (d *idx) readLabels(images string) error {
 		path = findFile(folder, []string{name + ".gz", name})
 	}
 	if path == "" {
-		return fmt.Errorf("%s: no labels file %s(.gz) beside it; add it, or take no labels", printable(images), printable(name))
+		return fmt.Errorf("%s: no labels file %s(.gz) beside it; add it, or import with --labels none", printable(images), printable(name))
 	}
 	dims, labels, err := readIdx(path, idxLabels)
 	if err != nil {

@@ -131,7 +131,7 @@ func (o ImportOptions) bad(r *Report, index, n int, err error) error {
 	}
 	r.Bad = append(r.Bad, BadImage{index, err.Error()})
 	if float64(len(r.Bad)) > o.MaxBad*float64(n) {
-		return damaged("%s: %s bad images of %s, at most %s may be bad; the first: %s",
+		return damaged("%s: %s bad images of %s, at most %s may be bad; the first: %s\n  --max-bad allows another share",
 			printable(r.Source), comma(len(r.Bad)), comma(n), allowed, r.Bad[0].Error)
 	}
 	return nil

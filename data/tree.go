@@ -199,7 +199,7 @@ func (t *tree) Image(dst []byte, i int) (int, error) {
 		return -1, t.wrap(i, err)
 	}
 	if p.h != t.h || p.w != t.w {
-		return -1, fmt.Errorf("%s: %d×%d pixels, the first image has %d×%d; import the set with a size", t.name(i), p.w, p.h, t.w, t.h)
+		return -1, fmt.Errorf("%s: %d×%d pixels, the first image has %d×%d; import the set with --size", t.name(i), p.w, p.h, t.w, t.h)
 	}
 	copy(dst, p.pix)
 	if t.labels == nil {

@@ -40,7 +40,7 @@ func (c Config) Record(n int, o Options) (net *Net, err error) {
 			if !ok {
 				panic(r)
 			}
-			net, err = nil, fmt.Errorf("model: this network cannot be built: %w", refused)
+			net, err = nil, fmt.Errorf("model: this network cannot be built: %w\n  widths are model.channels times model.mult", refused)
 		}
 	}()
 	t := nn.NewTape(o.Act)

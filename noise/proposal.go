@@ -34,13 +34,20 @@ func (l LogNormal) Quantile(u float64) float64 {
 	return math.Exp(l.Mean + l.Std*math.Sqrt2*math.Erfinv(2*max(u, 0x1p-54)-1))
 }
 
+// Reaches reports whether levels between low and high are ever drawn: whether Proposal has mass on a grid from low to high.
+func (l LogNormal) Reaches(low, high float64) bool { return l.erf(high) > l.erf(low) }
+
+// erf is the CDF, doubled and about 0.
+func (l LogNormal) erf(sigma float64) float64 {
+	return math.Erf((math.Log(sigma) - l.Mean) / (math.Sqrt2 * l.Std))
+}
+
 // Proposal returns the law of the pairs of neighbours of an ascending grid. Panics if there is no mass on the grid.
 // Source: [iCT].
 func (l LogNormal) Proposal(grid []float64) *Proposal {
 	p := make([]float64, len(grid)-1)
-	z := func(i int) float64 { return (math.Log(grid[i]) - l.Mean) / (math.Sqrt2 * l.Std) }
 	for i := range p {
-		p[i] = math.Erf(z(i+1)) - math.Erf(z(i))
+		p[i] = l.erf(grid[i+1]) - l.erf(grid[i])
 	}
 	return newProposal(p, fmt.Sprintf("lognormal of mean %v, std %v", l.Mean, l.Std))
 }

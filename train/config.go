@@ -256,8 +256,13 @@ func (c Config) Resolve(height, width, channels, classes int) (Config, error) {
 		c.Model.ImageChannels = channels
 	}
 	if c.Model.Resolution != height || c.Model.ImageChannels != channels {
-		return c, fmt.Errorf("train: the model takes %d×%d×%d images, the data set has %d×%d×%d",
-			c.Model.Resolution, c.Model.Resolution, c.Model.ImageChannels, height, width, channels)
+		gray := ""
+		if c.Model.ImageChannels == 1 {
+			gray = " --gray"
+		}
+		return c, fmt.Errorf("train: the model takes %d×%d×%d images, the data set has %d×%d×%d\n"+
+			"  model.resolution and model.image_channels decide; ict data import --size %[1]d%[7]s makes a set of such images",
+			c.Model.Resolution, c.Model.Resolution, c.Model.ImageChannels, height, width, channels, gray)
 	}
 	if c.Model.Classes > 0 && c.Model.Classes != classes {
 		return c, fmt.Errorf("train: model.classes: got %d, want the data set's %d (0 trains without labels)", c.Model.Classes, classes)
@@ -304,21 +309,27 @@ func (c Config) Check() error {
 	if err := c.Model.Check(); err != nil {
 		errs = append(errs, err)
 	}
-	if err := c.Noise.Levels().Check(); err != nil {
-		errs = append(errs, err)
+	finite("noise.min", c.Noise.Min, math.SmallestNonzeroFloat64, math.MaxFloat64, "more than 0")
+	finite("noise.max", c.Noise.Max, math.SmallestNonzeroFloat64, math.MaxFloat64, "more than 0")
+	finite("noise.data", c.Noise.Data, math.SmallestNonzeroFloat64, math.MaxFloat64, "more than 0")
+	finite("noise.rho", c.Noise.Rho, math.SmallestNonzeroFloat64, math.MaxFloat64, "more than 0")
+	if c.Noise.Min >= c.Noise.Max {
+		bad("noise.min", c.Noise.Min, fmt.Sprintf("less than noise.max, %v", c.Noise.Max))
 	}
 	if c.Objective.Kind != "ict" {
 		bad("objective.kind", fmt.Sprintf("%q", c.Objective.Kind), "ict")
 	}
-	if c.Objective.S1 != 0 {
-		if err := c.Curriculum().Check(); err != nil {
-			errs = append(errs, err)
-		}
-	} else if c.Objective.S0 < 1 {
+	if c.Objective.S0 < 1 {
 		bad("objective.s0", c.Objective.S0, "at least 1")
+	} else if c.Objective.S1 != 0 && c.Train.Steps >= 1 {
+		if err := c.Curriculum().Check(); err != nil {
+			errs = append(errs, fmt.Errorf("objective.s1: %s", strings.TrimPrefix(err.Error(), "noise: curriculum: ")))
+		}
 	}
-	if err := (noise.LogNormal{Mean: c.Objective.Mean, Std: c.Objective.Std}).Check(); err != nil {
-		errs = append(errs, err)
+	finite("objective.std", c.Objective.Std, math.SmallestNonzeroFloat64, math.MaxFloat64, "more than 0")
+	law := noise.LogNormal{Mean: c.Objective.Mean, Std: c.Objective.Std}
+	if law.Check() == nil && c.Noise.Levels().Check() == nil && !law.Reaches(c.Noise.Min, c.Noise.Max) {
+		bad("objective.mean", c.Objective.Mean, fmt.Sprintf("one near ln σ of the levels, %.3g … %.3g: none would be drawn", math.Log(c.Noise.Min), math.Log(c.Noise.Max)))
 	}
 	if c.Optim.Kind != "radam" && c.Optim.Kind != "adam" {
 		bad("optim.kind", fmt.Sprintf("%q", c.Optim.Kind), "radam or adam")

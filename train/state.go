@@ -151,18 +151,33 @@ func (t *Trainer) load(get func(string) (checkpoint.Named, bool), prefix string,
 				continue
 			}
 		}
-		n, ok := get(prefix + e.Name)
-		if !ok {
-			return fmt.Errorf("train: the file has no %s", prefix+e.Name)
-		}
-		if n.DType != "F32" {
-			return fmt.Errorf("train: %s: got dtype %s, want F32", n.Name, n.DType)
-		}
-		v, err := model.FromFile(e, n.Shape, checkpoint.Float32s(n.Data))
+		v, err := values(get, prefix, e)
 		if err != nil {
 			return err
 		}
 		if err := t.carrier.up(e.View(to), bytesOf(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// values are those of an entry in a file.
+func values(get func(string) (checkpoint.Named, bool), prefix string, e nn.Entry) ([]float32, error) {
+	n, ok := get(prefix + e.Name)
+	if !ok {
+		return nil, fmt.Errorf("train: the file has no %s", prefix+e.Name)
+	}
+	if n.DType != checkpoint.F32 {
+		return nil, fmt.Errorf("train: %s: got dtype %s, want F32", n.Name, n.DType)
+	}
+	return model.FromFile(e, n.Shape, checkpoint.Float32s(n.Data))
+}
+
+// CheckInit says what InitFrom would refuse. A Forecast can be asked too.
+func (t *Trainer) CheckInit(get func(string) (checkpoint.Named, bool)) error {
+	for _, e := range t.layout.Entries {
+		if _, err := values(get, "", e); err != nil {
 			return err
 		}
 	}

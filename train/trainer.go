@@ -110,7 +110,7 @@ func Split(batch, ranks, micro int) (n, parts int, err error) {
 		return local, 1, nil
 	}
 	if local%micro != 0 {
-		return 0, 0, fmt.Errorf("train: batch %d on %d ranks cannot be split into micro-batches of %d; nearest batch: %s", batch, ranks, micro, near(ranks*micro))
+		return 0, 0, fmt.Errorf("train: train.micro_batch: got %d, want a divisor of each rank's images, %d; nearest batch: %s", micro, batch/ranks, near(ranks*micro))
 	}
 	return micro, local / micro, nil
 }

@@ -91,7 +91,7 @@ func (l *line) checkFlags(path string, flags []string) error {
 			}
 		}
 		if have == nil {
-			return usagef("%sunknown flag --%s%s", inCommand(path), name, didYouMean(name, known, "--"))
+			return usagef("%sunknown flag --%s%s\n  %s --help lists them", inCommand(path), name, didYouMean(name, known, "--"), path)
 		}
 		if _, list := have.(*cli.StringSliceFlag); l.given[have.Names()[0]] && !list {
 			return usagef("%sflag --%s is given twice", inCommand(path), name)

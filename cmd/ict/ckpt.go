@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -193,7 +194,11 @@ func norm(v []float32) (sum float64, bad int) {
 }
 
 func ckptVerifyAction(c *cli.Context, u *ui) error {
-	r, err := checkpoint.Verify(c.Args().First())
+	path := c.Args().First()
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%w; want a run's folder, a state or a snapshot", about("", path, err))
+	}
+	r, err := checkpoint.Verify(path)
 	if err != nil && !errors.Is(err, checkpoint.ErrDamaged) {
 		return err
 	}
@@ -215,6 +220,12 @@ func ckptVerifyAction(c *cli.Context, u *ui) error {
 	}
 	if err == nil {
 		u.result("%s: %d checked, all whole", r.Path, len(r.Items))
+		return nil
+	}
+	for _, i := range r.Items {
+		if len(i.Faults) > 0 {
+			return fmt.Errorf("%w, the first: %s: %s", err, i.Path, i.Faults[0])
+		}
 	}
 	return err
 }
@@ -269,7 +280,7 @@ type namedFile struct {
 func openWeights(path, ema string) (*weights, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; want a run's folder, a state or a snapshot", about("", path, err))
 	}
 	if !info.IsDir() {
 		return openSnapshot(path, ema)
@@ -298,17 +309,24 @@ func openWeights(path, ema string) (*weights, error) {
 	if newest.step < 0 {
 		return nil, usagef("%s: neither a run with a state or a snapshot nor one of these\n  ict ckpt ls %s lists what is there", path, path)
 	}
-	return openSnapshot(newest.path, ema)
+	w, err := openSnapshot(newest.path, ema)
+	if errors.Is(err, checkpoint.ErrDamaged) {
+		err = fmt.Errorf("%w\n  older ones may be whole: ict ckpt verify %s", err, path)
+	}
+	return w, err
 }
 
 func openSnapshot(path, ema string) (*weights, error) {
 	s, err := checkpoint.OpenSnapshot(path)
-	if err != nil {
+	if errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, checkpoint.ErrVersion) || errors.As(err, new(syscall.Errno)) {
 		return nil, err
+	}
+	if err != nil { // a file of tensors, but not ours
+		return nil, usage(err)
 	}
 	w := &weights{path: path, kind: "snapshot", step: s.Step, images: s.Images, ema: s.EMA, classes: s.Classes, json: s.Config,
 		file: s.File, files: []namedFile{{filepath.Base(path), s.File}}, close: s.Close}
-	if w.config, err = train.DecodeConfig(s.Config, train.Config{}); err == nil && ema != "" && ema != s.EMA {
+	if err = w.readConfig(); err == nil && ema != "" && ema != s.EMA {
 		other := filepath.Join(filepath.Dir(path), checkpoint.SnapshotName(s.Step, ema))
 		if rate := train.EMAName(w.config.EMA[0]); ema == rate {
 			other = filepath.Join(filepath.Dir(path), checkpoint.SnapshotName(s.Step, ""))
@@ -331,12 +349,12 @@ func openState(path, ema string) (*weights, error) {
 	}
 	m := s.Manifest
 	w := &weights{path: path, kind: "state", step: m.Step, images: m.Images, json: m.Config, close: s.Close}
-	if w.config, err = train.DecodeConfig(m.Config, train.Config{}); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
 	for _, f := range m.Files {
 		file, _ := s.File(f.Name)
 		w.files = append(w.files, namedFile{f.Name, file})
+	}
+	if err := w.readConfig(); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	if ema == "" {
 		ema = train.EMAName(w.config.EMA[0])
@@ -348,6 +366,25 @@ func openState(path, ema string) (*weights, error) {
 	w.file, w.ema = file, ema
 	w.online, _ = s.File("weights.safetensors")
 	return w, nil
+}
+
+// readConfig reads the configuration in the file, which anybody may have written, and the types of its tensors.
+func (w *weights) readConfig() error {
+	var err error
+	if w.config, err = train.DecodeConfig(w.json, train.Config{}); err != nil {
+		return withCode(exitDamaged, fmt.Errorf("%s: %s; a newer ict may have written it", w.path, message(err)))
+	}
+	if err := w.config.Check(); err != nil {
+		return withCode(exitDamaged, fmt.Errorf("%s: its configuration: %s", w.path, message(err)))
+	}
+	for _, f := range w.files {
+		for _, name := range f.Names() {
+			if t, _ := f.Get(name); t.DType != checkpoint.F32 {
+				return withCode(exitDamaged, fmt.Errorf("%s: %s: got type %s, want F32", w.path, name, t.DType))
+			}
+		}
+	}
+	return nil
 }
 
 func rates(decays []float64) string {

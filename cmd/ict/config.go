@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -96,6 +97,9 @@ func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, er
 	if path := c.String("config"); path != "" {
 		var err error
 		if file, err = readConfig(path); err != nil {
+			if _, ok := err.(*fs.PathError); ok {
+				err = about("--config", path, err)
+			}
 			return nil, usage(err)
 		}
 	}
@@ -136,6 +140,9 @@ func baseOf(c *cli.Context, file []patch, base *settings) (*settings, error) {
 			return &settings{Config: base.Config, origin: maps.Clone(base.origin), base: base.base}, nil
 		case len(file) > 0:
 			return &settings{origin: map[string]string{}, base: c.String("config")}, nil
+		}
+		if path := c.String("config"); path != "" {
+			return nil, usagef("%s is empty, and there is no preset: name one, --preset %s", path, orList(presetNames()))
 		}
 		return nil, usagef("no preset: name one, --preset %s, or a file, --config FILE", orList(presetNames()))
 	}
@@ -208,7 +215,7 @@ func (s *settings) settle() error {
 	if s.Data.Path == "" {
 		return s.complete()
 	}
-	ds, err := data.Open(s.Data.Path, data.Options{})
+	ds, err := s.openData()
 	if err != nil {
 		return err
 	}
@@ -226,6 +233,15 @@ func (s *settings) settlePrecision(c *cli.Context) {
 	if onGPU(c) {
 		s.Train.Precision, s.origin["train.precision"] = "fp16", "auto: fp16 on cuda"
 	}
+}
+
+// openData opens the data set that the configuration names.
+func (s *settings) openData() (data.Dataset, error) {
+	ds, err := data.Open(s.Data.Path, data.Options{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; --data PATH names the image set", about("data.path", s.Data.Path, err))
+	}
+	return ds, err
 }
 
 // follow notes where values come from that were filled in.
@@ -257,7 +273,7 @@ func (s *settings) located(err error) error {
 		if o := s.origin[key]; strings.HasPrefix(o, "-") || strings.HasPrefix(o, "$") || strings.Contains(o, ":") {
 			l = o + ": " + l
 		}
-		lines[i] = l
+		lines[i] = strings.TrimSpace(l)
 	}
 	return errors.New(strings.Join(lines, "\n  "))
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"math"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -69,10 +71,17 @@ func dataCommand() *cli.Command {
 
 // wantOut is --out, which must be given.
 func wantOut(c *cli.Context, like string) (string, error) {
-	if out := c.String("out"); out != "" {
-		return out, nil
+	out := c.String("out")
+	if out == "" {
+		return "", usagef("where to? --out FILE, like --out %s", like)
 	}
-	return "", usagef("where to? --out FILE, like --out %s", like)
+	if info, err := os.Stat(out); err == nil && info.IsDir() {
+		return "", usagef("--out %s: is a folder; want a file, like %s", out, filepath.Join(out, like))
+	}
+	if _, err := os.Stat(filepath.Dir(out)); err != nil {
+		return "", fmt.Errorf("%w; make the folder first", about("--out "+out, filepath.Dir(out), err))
+	}
+	return out, nil
 }
 
 // optional is a number whose flag may be left empty.
@@ -87,6 +96,9 @@ func importAction(c *cli.Context, u *ui) error {
 	o := data.ImportOptions{
 		Size: optional(c, "size"), Crop: val[string](c, "crop"), Gray: c.Bool("gray"), Labels: val[string](c, "labels"), Workers: optional(c, "workers"),
 		BadImages: val[string](c, "bad-images"), MaxBad: val[float64](c, "max-bad"), Limit: optional(c, "limit"),
+	}
+	if o.Size > data.MaxSize {
+		return usagef("--size: got %d, want 1 to %d", o.Size, data.MaxSize)
 	}
 	if o.Size == 0 && o.Crop != data.CropNone {
 		return usagef("--crop %s wants a --size", o.Crop)
@@ -140,7 +152,7 @@ func setText(ds data.Dataset) string {
 
 func makeAction(c *cli.Context, u *ui) error {
 	if kind := c.Args().First(); kind != "shapes" {
-		return usagef("data make: unknown kind %s%s", kind, didYouMean(kind, []string{"shapes"}, ""))
+		return usagef("data make: got kind %s, want shapes", kind)
 	}
 	out, err := wantOut(c, "shapes.pack")
 	if err != nil {
@@ -150,6 +162,9 @@ func makeAction(c *cli.Context, u *ui) error {
 	if size < 8 || size > 1024 {
 		return usagef("--size: got %d, want 8 to 1024", size)
 	}
+	if n > math.MaxInt32 {
+		return usagef("--n: got %s, want at most %s", comma(n), comma(math.MaxInt32))
+	}
 	u.say("making %s images into %s", comma(n), out)
 	if err := data.MakeShapes(out, n, size, uint64(val[int](c, "seed"))); err != nil {
 		return err
@@ -158,6 +173,10 @@ func makeAction(c *cli.Context, u *ui) error {
 }
 
 func previewAction(c *cli.Context, u *ui) error {
+	out := c.String("out")
+	if form, err := outForm(out); err != nil || form != asGrid {
+		return usagef("--out %s: want a .png", out)
+	}
 	ds, err := data.Open(c.Args().First(), data.Options{})
 	if err != nil {
 		return err
@@ -172,14 +191,18 @@ func previewAction(c *cli.Context, u *ui) error {
 			return usagef("--grid: %v", err)
 		}
 	}
+	h, w, _ := ds.Shape()
+	if err := checkPicture(rows, cols, max(h, w)); err != nil {
+		return err
+	}
 	img, err := data.Preview(ds, rows, cols, uint64(val[int](c, "seed")))
 	if err != nil {
 		return err
 	}
-	if err := writePNG(c.String("out"), img, ""); err != nil {
+	if err := writePNG(out, img, ""); err != nil {
 		return err
 	}
-	u.result("%s", c.String("out"))
+	u.result("%s", out)
 	return nil
 }
 
@@ -212,7 +235,7 @@ func verifyAction(c *cli.Context, u *ui) error {
 		fmt.Fprintln(u.err, b.Error)
 	}
 	if len(bad) > 0 {
-		return withCode(exitDamaged, fmt.Errorf("%s: %s of %s images are bad", path, comma(len(bad)), comma(ds.Len())))
+		return withCode(exitDamaged, fmt.Errorf("%s: %s of %s images are bad; import again", path, comma(len(bad)), comma(ds.Len())))
 	}
 	if !u.json {
 		u.result("%s: %s; all whole", path, setText(ds))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"ict/checkpoint"
@@ -49,6 +51,29 @@ type said string
 
 func (s said) Error() string { return string(s) }
 
+// about is an error with the flag and the path that it is about in front, in place of the system call's name.
+func about(flag, path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &aboutError{flag, path, err}
+}
+
+type aboutError struct {
+	flag, path string
+	err        error
+}
+
+func (e *aboutError) Error() string {
+	text := message(e.err)
+	if p, ok := e.err.(*fs.PathError); ok {
+		text = p.Err.Error()
+	}
+	return strings.TrimSpace(e.flag+" "+e.path) + ": " + strings.TrimPrefix(text, e.path+": ")
+}
+
+func (e *aboutError) Unwrap() error { return e.err }
+
 // interrupted is the error of something that a signal ended.
 type interrupted struct{ signal syscall.Signal }
 
@@ -72,6 +97,8 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, train.ErrStopped):
 		return exitStopped
+	case errors.Is(err, checkpoint.ErrVersion): // again with the same program, it would be the same
+		return exitUsage
 	case errors.Is(err, syscall.ENOMEM):
 		return exitMemory
 	default:

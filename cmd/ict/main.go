@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -97,7 +98,7 @@ func action(least, most int, do func(c *cli.Context, u *ui) error) cli.ActionFun
 		case n < least:
 			return usagef("%swants %s\n  %s --help shows how", inCommand(c.Command.HelpName), c.Command.ArgsUsage, c.Command.HelpName)
 		case most == 0 && n > 0:
-			return usagef("%stakes no argument; got %s", inCommand(c.Command.HelpName), c.Args().First())
+			return usagef("%stakes no argument; got %s\n  %s --help lists the flags", inCommand(c.Command.HelpName), c.Args().First(), c.Command.HelpName)
 		case most > 0 && n > most:
 			return usagef("%stakes %s; got %d arguments: %s", inCommand(c.Command.HelpName), c.Command.ArgsUsage, n, strings.Join(c.Args().Slice(), " "))
 		}
@@ -118,13 +119,27 @@ func given(c *cli.Context, flag string) bool {
 // val is the value of a flag made by of.
 func val[T any](c *cli.Context, flag string) T { return c.Generic(flag).(*value[T]).v }
 
-// badValue rewrites the parser's "invalid value "x" for flag -n: reason".
+// The parser's words for values that it cannot read.
+var (
+	badFlag     = regexp.MustCompile(`(?s)^invalid value ".*" for flag -([a-z-]+): (.*)$`)
+	badSwitch   = regexp.MustCompile(`(?s)^invalid boolean value (".*") for -([a-z-]+): `)
+	badVariable = regexp.MustCompile(`(?s)^could not parse (".*") as (?:bool )?value from environment variable "(ICT_[A-Z_]+)" for flag [a-z-]+: (.*)$`)
+)
+
+// badValue puts them as the rest of the program would.
 func badValue(err error) error {
 	s := err.Error()
-	if rest, ok := strings.CutPrefix(s, "invalid value "); ok {
-		if _, rest, ok = strings.Cut(rest, " for flag -"); ok {
-			return errors.New("--" + rest)
+	if m := badFlag.FindStringSubmatch(s); m != nil {
+		return fmt.Errorf("--%s: %s", m[1], m[2])
+	}
+	if m := badSwitch.FindStringSubmatch(s); m != nil {
+		return fmt.Errorf("--%s: got %s, want true or false", m[2], m[1])
+	}
+	if m := badVariable.FindStringSubmatch(s); m != nil {
+		if strings.HasPrefix(m[3], "strconv.ParseBool") {
+			return fmt.Errorf("$%s: got %s, want true or false", m[2], m[1])
 		}
+		return fmt.Errorf("$%s: %s", m[2], m[3])
 	}
 	return err
 }

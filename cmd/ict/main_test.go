@@ -99,7 +99,7 @@ func await(ts *testscript.TestScript, what string, done func() bool) {
 	}
 }
 
-var update = flag.Bool("update", false, "write docs/help anew")
+var update = flag.Bool("update", false, "write docs/help and docs/bad-inputs.md anew")
 
 // TestHelp compares the help of every command with docs/help.
 func TestHelp(t *testing.T) {

@@ -113,7 +113,7 @@ func parityAction(c *cli.Context, u *ui) error {
 	}
 	switch {
 	case first != nil:
-		return withCode(code, fmt.Errorf("%d of %d files could not be run", s.NotRun, len(s.Files)))
+		return withCode(code, fmt.Errorf("%d of %d files could not be run; the first: %s", s.NotRun, len(s.Files), strings.TrimPrefix(message(first), "parity: ")))
 	case s.Failed > 0:
 		return fmt.Errorf("%d of %d files past a tolerance", s.Failed, len(s.Files))
 	}

@@ -37,5 +37,15 @@ func encodePNG(w io.Writer, img image.Image, note string) error {
 	return errs
 }
 
+// checkPicture refuses grids of more pixels than a picture is made of here: it is held in memory several times.
+func checkPicture(rows, cols, side int) error {
+	const most = 1 << 26 // 8192²
+	side *= gridScale(side)
+	if rows*cols > most/(side*side) {
+		return usagef("--grid: %d×%d pictures of %d×%d pixels are too many for one; want at most %s", rows, cols, side, side, comma(most/(side*side)))
+	}
+	return nil
+}
+
 // gridScale makes small images some 64 pixels wide.
 func gridScale(w int) int { return max(1, (64+w-1)/w) }

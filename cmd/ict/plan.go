@@ -103,6 +103,8 @@ func memoryAdvice(dev *device, c train.Config, f *train.Forecast, free int) erro
 		b.WriteString(try)
 	} else if f.MicroBatch() > 1 {
 		fmt.Fprintf(&b, "\n  one image at a time does not fit either; a smaller network or a smaller --batch might")
+	} else {
+		fmt.Fprintf(&b, "\n  a smaller network might fit: model.channels, model.mult, model.blocks")
 	}
 	return withCode(exitMemory, errors.New(b.String()))
 }

@@ -22,6 +22,9 @@ func (r *session) openRun() error {
 	if r.out == "" || !exists(r.out) {
 		return nil
 	}
+	if info, err := os.Stat(r.out); err == nil && !info.IsDir() {
+		return usagef("--out %s: is a file; a run wants a folder", r.out)
+	}
 	config := filepath.Join(r.out, "config.yaml")
 	states, err := checkpoint.List(filepath.Join(r.out, "states"))
 	if err != nil {
@@ -60,7 +63,7 @@ func (r *session) openRun() error {
 // lock takes the run for this process.
 func (r *session) lock(dir *rundir.Dir, err error) error {
 	if err != nil {
-		return err
+		return about("--out", r.out, err)
 	}
 	r.dir, r.out = dir, dir.Path()
 	r.closers = append(r.closers, dir.Close)
@@ -86,6 +89,9 @@ func (r *session) openState() error {
 	}
 	if errors.Is(err, checkpoint.ErrNone) {
 		return nil
+	}
+	if errors.Is(err, checkpoint.ErrDamaged) {
+		return fmt.Errorf("%w\n  there is nothing to go on from; begin again with another --out, or with --init and a snapshot of %s", err, r.out)
 	}
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,6 +130,9 @@ func (d *drawing) read(c *cli.Context) error {
 		return err
 	}
 	d.batch, d.n, d.precision = val[int](c, "batch"), optional(c, "n"), val[string](c, "precision")
+	if d.n > math.MaxInt32 {
+		return usagef("--n: got %s, want at most %s", comma(d.n), comma(math.MaxInt32))
+	}
 	if err := d.readLevels(c); err != nil {
 		return err
 	}
@@ -194,8 +199,9 @@ func (d *drawing) readLevels(c *cli.Context) error {
 		if d.heun = steps; !given(c, "steps") {
 			d.heun = 18
 		}
-		if d.heun < 2 {
-			return usagef("--steps: got %d, want at least 2 levels for heun", d.heun)
+		const most = 10000 // far beyond any use
+		if d.heun < 2 || d.heun > most {
+			return usagef("--steps: got %s, want at least 2 levels for heun, at most %s", comma(d.heun), comma(most))
 		}
 		return nil
 	}
@@ -212,7 +218,10 @@ func (d *drawing) readLevels(c *cli.Context) error {
 		return usagef("--steps: got %d, want 1 or 2; for more say the levels, like --levels 80,5,0.8", steps)
 	}
 	if err := sample.CheckLevels(d.levels, d.noiseLevels()); err != nil {
-		return usage(err)
+		if levels.text == "" { // the recipe's
+			return usage(err)
+		}
+		return usagef("--%s", message(err))
 	}
 	return nil
 }
@@ -284,7 +293,7 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 		if d.n > d.rows*d.cols {
 			return usagef("--n %d: the grid of %s has room for %d", d.n, g, d.rows*d.cols)
 		}
-		return nil
+		return checkPicture(d.rows, d.cols, d.config.Model.Resolution)
 	}
 	d.cols = list
 	if d.n == 0 {
@@ -293,7 +302,7 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 		}
 	}
 	if d.form != asGrid {
-		return nil
+		return d.checkMemory()
 	}
 	if d.cols == 0 || d.cols > d.n {
 		d.cols = 1
@@ -302,8 +311,18 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 		}
 	}
 	d.rows = (d.n + d.cols - 1) / d.cols
-	if d.rows > 1000 {
+	if checkPicture(d.rows, d.cols, d.config.Model.Resolution) != nil {
 		return usagef("--n %d is too much for one picture; write a folder or a .npz", d.n)
+	}
+	return nil
+}
+
+// checkMemory refuses more images than can be held; a folder takes any number.
+func (d *drawing) checkMemory() error {
+	need, free := d.n*d.config.Model.Pixels(), freeMemory()
+	if d.form == asNPZ && need > free/2 {
+		return withCode(exitMemory, fmt.Errorf("--n %s: a .npz of %s does not fit into half of the memory, %s are free; name a folder, or make several with other --seed",
+			comma(d.n), bytesText(need), bytesText(free)))
 	}
 	return nil
 }
@@ -409,12 +428,22 @@ func (d *drawing) source(c *cli.Context, dev tensor.Backend) (sample.Source, err
 		return sample.NewPhilox(dev, d.seed)
 	}
 	v, shape, err := readNPY(path)
+	if _, io := err.(*fs.PathError); io {
+		return nil, about("--noise", path, err)
+	}
 	if err != nil {
-		return nil, usage(err)
+		return nil, usage(about("--noise", path, err))
 	}
 	g, err := sample.NewGiven(dev, v, shape)
 	if err != nil {
-		return nil, usage(fmt.Errorf("%s: %s", path, message(err)))
+		return nil, usage(about("--noise", path, err))
+	}
+	m, levels, full := d.config.Model, max(1, len(d.levels)), shape
+	if len(shape) == 4 {
+		full = append([]int{1}, shape...)
+	}
+	if full[0] < levels || full[1] < d.n || !slices.Equal(full[2:], []int{m.Resolution, m.Resolution, m.ImageChannels}) {
+		return nil, usagef("--noise %s: got shape %v, want (%d,%d,%d,%d,%d) or more levels and images", path, shape, levels, d.n, m.Resolution, m.Resolution, m.ImageChannels)
 	}
 	return g, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,7 @@ type session struct {
 	need   int // bytes, as f says
 	dir    *rundir.Dir
 	state  *checkpoint.State // to resume from
+	init   *checkpoint.File  // weights of a new run; nil: random, or of the state
 	t      *train.Trainer
 
 	allowed []string
@@ -94,6 +96,9 @@ func (r *session) run() error {
 	}
 	if r.c.Bool("dry-run") {
 		return r.outOfMemory(r.dryRun())
+	}
+	if err := r.openInit(); err != nil {
+		return err
 	}
 	if r.state != nil && r.state.Manifest.Step >= r.s.Train.Steps {
 		r.u.say("%s is complete: %s of %s steps", r.out, comma(r.state.Manifest.Step), comma(r.s.Train.Steps))
@@ -135,11 +140,15 @@ func (r *session) configure() error {
 	if r.s.Data.Path == "" {
 		return usagef("no data: --data PATH names an image set\n  ict data make shapes --out shapes.pack makes one; ict data import makes one of your images")
 	}
-	if r.ds, err = data.Open(r.s.Data.Path, data.Options{}); err != nil {
+	if r.ds, err = r.s.openData(); err != nil {
 		return err
 	}
 	r.closers = append(r.closers, r.ds.Close)
 	h, w, ch := r.ds.Shape()
+	if b := r.before; b != nil && (b.Model.Resolution != h || b.Model.Resolution != w || b.Model.ImageChannels != ch) {
+		return usagef("%s was trained on %d×%d×%d images, %s has %d×%d×%d\n  name a set of such images with --data, or for a new run another --out",
+			r.out, b.Model.Resolution, b.Model.Resolution, b.Model.ImageChannels, r.s.Data.Path, h, w, ch)
+	}
 	if err := r.s.resolve(h, w, ch, r.ds.Classes()); err != nil {
 		return err
 	}
@@ -148,7 +157,7 @@ func (r *session) configure() error {
 		return err
 	}
 	if !twoStepFits(r.s.Config) {
-		return usagef("noise: the range %g to %g has no room for the grids' second level, %g", r.s.Noise.Min, r.s.Noise.Max, r.s.TwoStepLevel())
+		return usagef("noise.min, noise.max: got %g, %g, want the grids' second level between them, %g", r.s.Noise.Min, r.s.Noise.Max, r.s.TwoStepLevel())
 	}
 	for _, w := range r.s.Warnings() {
 		r.u.warn("%s", w)
@@ -299,34 +308,38 @@ func (r *session) buildTrainer() error {
 		err = r.t.LoadState(r.state)
 		err = errors.Join(err, r.state.Close())
 		r.state = nil
-	case r.s.Train.Init != "random":
-		err = r.initFrom(r.s.Train.Init)
+	case r.init != nil:
+		err = r.t.InitFrom(r.init.Get)
 	default:
 		err = r.t.Init()
 	}
 	return err
 }
 
-// initFrom takes weights from a snapshot, a run, or any file of ours.
-func (r *session) initFrom(path string) error {
+// openInit opens the file of weights that a new run starts from: a snapshot, a run, or any file of ours. It is looked at before anything
+// is written.
+func (r *session) openInit() error {
+	path := r.s.Train.Init
+	if r.state != nil || path == "random" {
+		return nil
+	}
 	w, err := openWeights(path, "")
-	if err != nil && (errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, os.ErrNotExist)) {
-		return err
-	}
-	get, end := (*checkpoint.File)(nil), func() error { return nil }
-	if err == nil {
-		get, end = w.file, w.close
-	} else {
-		f, err := checkpoint.OpenSafetensors(path)
-		if err != nil {
-			return err
+	switch {
+	case err == nil:
+		r.init = w.file
+		r.closers = append(r.closers, w.close)
+	case errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, fs.ErrNotExist):
+		return about("--init", path, err)
+	default:
+		if r.init, err = checkpoint.OpenSafetensors(path); err != nil {
+			return about("--init", path, err)
 		}
-		get, end = f, f.Close
+		r.closers = append(r.closers, r.init.Close)
 	}
-	if err := r.t.InitFrom(get.Get); err != nil {
-		return errors.Join(usage(fmt.Errorf("--init %s: %s", path, message(err))), end())
+	if err := r.f.CheckInit(r.init.Get); err != nil {
+		return usage(fmt.Errorf("--init %s: %s\n  the network must be the file's: ict ckpt show %[1]s prints its configuration", path, message(err)))
 	}
-	return end()
+	return nil
 }
 
 // train runs the loop and says how it ended.

@@ -41,7 +41,7 @@ func newUI(c *cli.Context) (*ui, error) {
 	if path := c.String("log-file"); path != "" {
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 		if err != nil {
-			return nil, err
+			return nil, about("--log-file", path, err)
 		}
 		u.logInto(f, "")
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"strconv"
@@ -33,6 +35,9 @@ func readConfig(path string) ([]patch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("--config %s: is a folder, want a YAML file", path)
+	}
 	if info.Size() > maxConfig {
 		return nil, fmt.Errorf("%s: %s bytes, want at most %s", path, comma(info.Size()), comma(maxConfig))
 	}
@@ -45,16 +50,36 @@ func readConfig(path string) ([]patch, error) {
 
 // parseConfig reads the YAML b of a file called name.
 func parseConfig(name string, b []byte) ([]patch, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	if bytes.IndexByte(b, 0) >= 0 || !utf8.Valid(b) {
+		return nil, fmt.Errorf("%s: this is no text; want a YAML file", name)
 	}
-	if len(doc.Content) == 0 {
+	var doc, second yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	err := d.Decode(&doc)
+	if errors.Is(err, io.EOF) {
 		return nil, nil
+	}
+	if err == nil {
+		switch err = d.Decode(&second); {
+		case err == nil:
+			return nil, fmt.Errorf("%s:%d: a second document; want one", name, second.Line)
+		case errors.Is(err, io.EOF):
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, yamlError{err})
 	}
 	w := walk{at: func(n *yaml.Node) string { return fmt.Sprintf("%s:%d", name, n.Line) }}
 	w.value(doc.Content[0], reflect.TypeFor[train.Config](), "")
 	return w.patches, w.err
+}
+
+// yamlError is an error of the YAML library in our words.
+type yamlError struct{ error }
+
+func (e yamlError) Error() string {
+	return strings.TrimPrefix(e.error.Error(), "yaml: ") + "; want YAML"
 }
 
 // parseSet reads the value of --set key.path=value, which is YAML.

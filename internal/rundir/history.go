@@ -78,10 +78,10 @@ func (d *Dir) history() (h History, err error) {
 		return h, fmt.Errorf("run.json: %w", err)
 	}
 	if err := json.Unmarshal(b, &h); err != nil {
-		return h, fmt.Errorf("run.json: %w", err)
+		return h, fmt.Errorf("run.json: %w; without the file the run begins a new history", err)
 	}
 	if h.RunID == "" {
-		return h, errors.New("run.json: no run_id")
+		return h, errors.New("run.json: no run_id; without the file the run begins a new history")
 	}
 	return h, nil
 }

@@ -61,7 +61,7 @@ func (d *Dir) Lock() (unlock func() error, err error) {
 		err = d.identify()
 	}
 	if err != nil {
-		return fail(errors.Join(err, lock.Unlock()))
+		return fail(errors.Join(err, d.fill("lock", nil), lock.Unlock()))
 	}
 	return func() error {
 		if !lock.Locked() {

@@ -564,3 +564,23 @@ func FuzzHistory(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is in status.json: read into what the program keeps there, or an error that names the file.
+func FuzzStatus(f *testing.F) {
+	for _, s := range []string{"", "{}", `{"state":"training","pid":1,"updated":"2026-01-02T03:04:05Z","step":3}`, `{"step":1e99}`, "null"} {
+		f.Add([]byte(s))
+	}
+	d := create(f)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		put(t, d.StatusJSON(), string(b))
+		var v struct {
+			State   string
+			PID     int
+			Updated time.Time
+			Step    int
+		}
+		if err := d.ReadStatus(&v); err != nil && !strings.Contains(err.Error(), "status.json") {
+			t.Errorf("%v", err)
+		}
+	})
+}
