@@ -57,6 +57,7 @@ type session struct {
 	dev    *device
 	f      *train.Forecast
 	dir    *rundir.Dir
+	board  *board
 	state  *checkpoint.State // to resume from
 	t      *train.Trainer
 
@@ -319,9 +320,13 @@ func (r *session) train() error {
 		os.Exit(code)
 	})
 	defer wish.end()
-	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t}
+	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t, board: r.board}
 	if r.t.K == 0 {
-		if err := drawData(filepath.Join(r.dir.Grids(), "data.png"), r.ds, r.s.Config); err != nil {
+		path := filepath.Join(r.dir.Grids(), "data.png")
+		if err := drawData(path, r.ds, r.s.Config); err != nil {
+			return err
+		}
+		if err := r.board.image(0, "data", path); err != nil {
 			return err
 		}
 		if err := g.draw("init"); err != nil {

@@ -100,17 +100,18 @@ func (w *watch) tick(k train.Tick) error {
 	if k.Skipped > 0 {
 		w.u.warn("steps were skipped: their gradients were not finite")
 	}
-	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out))
+	stats := statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out)
+	err := w.dir.AppendStats(stats)
 	if err != nil && isFull(err) {
 		w.u.warn("stats.jsonl: %v; going on without", err)
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, w.board.scalars(k.Step, stats))
 }
 
 // isFull reports whether a disk had no room: the run goes on.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, checkpoint.ErrSpace)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) || errors.Is(err, checkpoint.ErrSpace)
 }
 
 // beat writes the heartbeat, at most every few seconds unless now.
