@@ -338,7 +338,7 @@ func (l *loop) state() error {
 	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), 2*l.StateBytes(), job, "the state was not saved")
 }
 
-// snapshot saves every average to sample from.
+// snapshot saves every average to sample from, and retires older ones once all are there.
 func (l *loop) snapshot() error {
 	if !l.o.Writes {
 		return nil
@@ -351,7 +351,7 @@ func (l *loop) snapshot() error {
 			rate = ""
 		}
 		p := filepath.Join(l.o.Snapshots, checkpoint.SnapshotName(l.K, rate))
-		job, err := l.SnapshotJob(p, i, l.o.Classes)
+		job, err := l.SnapshotJob(p, l.o.Manifest.RunID, i, l.o.Classes)
 		if err != nil {
 			return err
 		}
@@ -367,6 +367,15 @@ func (l *loop) snapshot() error {
 			return job(ctx)
 		}
 	}
+	keep, err := checkpoint.ParseRetention(l.Config.Keep.Snapshots)
+	if err != nil {
+		return fmt.Errorf("train: keep.snapshots: %w", err)
+	}
+	dir, id := l.o.Snapshots, l.o.Manifest.RunID
+	all = all.Then(func() error {
+		_, err := checkpoint.PruneSnapshots(dir, id, keep, false)
+		return err
+	})
 	return l.save(path, int64(len(l.Config.EMA))*l.SnapshotBytes(), all, "the snapshot was not saved")
 }
 
