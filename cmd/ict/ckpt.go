@@ -450,6 +450,18 @@ func openState(path, ema string) (*weights, error) {
 	return w, nil
 }
 
+// emaRate is a rate as files are named by it, however it was written; "" stays.
+func emaRate(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= 0 && f < 1) {
+		return "", fmt.Errorf("got %q, want the rate of an average, like 0.9999", s)
+	}
+	return train.EMAName(f), nil
+}
+
 func rates(decays []float64) string {
 	var s []string
 	for _, d := range decays {
