@@ -3,10 +3,12 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -64,7 +66,28 @@ func Owned(statesDir, runID string) func(step int) bool {
 // Prune deletes complete states that are older than the newest keep complete ones and for which mine is true ([Owned], and
 // whatever else the caller wants to keep). States that are damaged, or that hold files which are not theirs, stay. It
 // returns the deleted folders. Panics unless keep ≥ 1: the newest state is never deleted.
+//
+// Complete is what a manifest with the right checksum of its own says whose files have their lengths. The files are not read:
+// that would take as long as saving them again at every save. So a state whose bits rot on the disk counts among the keep;
+// [PruneChecked] reads them.
 func Prune(statesDir string, keep int, mine func(step int) bool) (deleted []string, err error) {
+	return prune(statesDir, keep, mine, false, func(Entry) error { return nil })
+}
+
+// PruneChecked is Prune for a run that nobody trains: only states of which every checksum is right count among the keep. dry
+// deletes nothing and returns what would go.
+func PruneChecked(statesDir string, keep int, mine func(step int) bool, dry bool) (deleted []string, err error) {
+	return prune(statesDir, keep, mine, dry, func(e Entry) error {
+		s, err := OpenState(e.Path)
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	})
+}
+
+// prune is Prune where a state counts if check finds nothing wrong.
+func prune(statesDir string, keep int, mine func(step int) bool, dry bool, check func(Entry) error) (deleted []string, err error) {
 	if keep < 1 {
 		panic(fmt.Sprintf("checkpoint: Prune: got keep %d, want at least 1", keep))
 	}
@@ -73,14 +96,95 @@ func Prune(statesDir string, keep int, mine func(step int) bool) (deleted []stri
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Err != nil })
-	for _, e := range list[:max(0, len(list)-keep)] {
+	old := len(list)
+	for kept := 0; old > 0 && kept < keep; old-- {
+		if check(list[old-1]) == nil {
+			kept++
+		}
+	}
+	for _, e := range list[:old] {
 		if !mine(e.Step) || !e.Manifest.alone(e.Path) {
 			continue
 		}
-		if err := drop(e.Path); err != nil {
-			return deleted, fmt.Errorf("checkpoint: %s: %w", e.Path, err)
+		if !dry {
+			if err := drop(e.Path); err != nil {
+				return deleted, fmt.Errorf("checkpoint: %s: %w", e.Path, err)
+			}
 		}
 		deleted = append(deleted, e.Path)
+	}
+	return deleted, nil
+}
+
+// Retention says which snapshots stay; the zero value keeps all. The newest always does.
+type Retention struct {
+	Last  int // the newest so many
+	Every int // those of a step that this divides
+}
+
+// ParseRetention reads "all", "last N" or "every N".
+func ParseRetention(s string) (Retention, error) {
+	var r Retention
+	word, number, _ := strings.Cut(s, " ")
+	n, err := strconv.Atoi(number)
+	switch {
+	case s == "all":
+		return r, nil
+	case err == nil && n >= 1 && word == "last":
+		r.Last = n
+		return r, nil
+	case err == nil && n >= 1 && word == "every":
+		r.Every = n
+		return r, nil
+	}
+	return r, fmt.Errorf("got %q, want all, last N, or every N (steps)", s)
+}
+
+// retire tells which of the steps, ascending, go.
+func (r Retention) retire(steps []int) []int {
+	if r == (Retention{}) {
+		return nil
+	}
+	old := steps[:max(0, len(steps)-max(1, r.Last))]
+	return slices.DeleteFunc(slices.Clone(old), func(s int) bool { return r.Every > 0 && s%r.Every == 0 })
+}
+
+// PruneSnapshots deletes the snapshots in dir that r retires, all averages of a step together, and returns their paths. Only
+// those go of which a header with a right checksum says that the run with this id wrote them; the others are not counted
+// either. dry deletes nothing and returns what would go.
+func PruneSnapshots(dir, runID string, r Retention, dry bool) (deleted []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("checkpoint: %s: %w", dir, bare(err))
+	}
+	files := map[int][]string{} // by step
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if !isSnapshot(e.Name()) || !e.Type().IsRegular() || runID == "" {
+			continue
+		}
+		f, err := openMapped(path)
+		if err != nil {
+			continue
+		}
+		info, _, err := f.snapshotHeader()
+		if e := f.Close(); e != nil {
+			return nil, fmt.Errorf("checkpoint: %s: %w", path, e)
+		}
+		step, _, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".safetensors"), ".")
+		if err == nil && info.RunID == runID && StateName(info.Step) == step {
+			files[info.Step] = append(files[info.Step], path)
+		}
+	}
+	for _, step := range r.retire(slices.Sorted(maps.Keys(files))) {
+		for _, path := range files[step] {
+			if !dry {
+				if err := os.Remove(path); err != nil {
+					return deleted, fmt.Errorf("checkpoint: %s: %w", path, bare(err))
+				}
+			}
+			deleted = append(deleted, path)
+		}
 	}
 	return deleted, nil
 }

@@ -34,6 +34,7 @@ func SnapshotName(step int, ema string) string {
 
 // SnapshotInfo is what a snapshot says about its tensors: all that sampling and export need.
 type SnapshotInfo struct {
+	RunID    string          // of the run that wrote it: nobody else deletes it
 	Config   json.RawMessage // of the run
 	Step     int             // steps done
 	Images   uint64          // images seen
@@ -74,6 +75,7 @@ func (info SnapshotInfo) encode(tensors []Named) (head []byte, order []Named, er
 	}
 	head, order, err = encodeHeader(tensors, map[string]string{
 		"format":    snapshotFormat,
+		"run_id":    info.RunID,
 		"config":    string(info.Config),
 		"step":      strconv.Itoa(info.Step),
 		"images":    strconv.FormatUint(info.Images, 10),
@@ -125,26 +127,9 @@ func OpenSnapshot(path string) (*Snapshot, error) {
 }
 
 func (f *File) snapshot() (*Snapshot, error) {
-	format := f.meta["format"]
-	if !f.looksLikeSnapshot() {
-		return nil, fmt.Errorf("not a snapshot of ict: metadata format is %q, want %q; other files go through import", format, snapshotFormat)
-	}
-	head := bytes.Clone(f.mapped[:f.start])
-	at, err := findHeaderCRC(head)
+	info, crc, err := f.snapshotHeader()
 	if err != nil {
 		return nil, err
-	}
-	want := string(head[at : at+len(blankCRC)])
-	copy(head[at:], blankCRC)
-	if got := Sum32(crc32.Checksum(head, castagnoli)); got.String() != want {
-		return nil, damaged("crc32c of the header %v, it says %s", got, want)
-	}
-	if format != snapshotFormat {
-		return nil, fmt.Errorf("%w: %q, this ict reads %q: use a newer one", ErrVersion, format, snapshotFormat)
-	}
-	info, crc, err := parseSnapshot(f.meta)
-	if err != nil {
-		return nil, damaged("metadata: %v", err)
 	}
 	_, sums, err := f.sums()
 	if err != nil {
@@ -161,9 +146,34 @@ func (f *File) snapshot() (*Snapshot, error) {
 	return &Snapshot{info, f}, nil
 }
 
+// snapshotHeader checks and reads the header alone: what the snapshot says, and the checksums of its tensors.
+func (f *File) snapshotHeader() (info SnapshotInfo, crc map[string]Sum32, err error) {
+	format := f.meta["format"]
+	if !f.looksLikeSnapshot() {
+		return info, nil, fmt.Errorf("not a snapshot of ict: metadata format is %q, want %q; other files go through import", format, snapshotFormat)
+	}
+	head := bytes.Clone(f.mapped[:f.start])
+	at, err := findHeaderCRC(head)
+	if err != nil {
+		return info, nil, err
+	}
+	want := string(head[at : at+len(blankCRC)])
+	copy(head[at:], blankCRC)
+	if got := Sum32(crc32.Checksum(head, castagnoli)); got.String() != want {
+		return info, nil, damaged("crc32c of the header %v, it says %s", got, want)
+	}
+	if format != snapshotFormat {
+		return info, nil, fmt.Errorf("%w: %q, this ict reads %q: use a newer one", ErrVersion, format, snapshotFormat)
+	}
+	if info, crc, err = parseSnapshot(f.meta); err != nil {
+		return info, nil, damaged("metadata: %v", err)
+	}
+	return info, crc, nil
+}
+
 func parseSnapshot(meta map[string]string) (info SnapshotInfo, crc map[string]Sum32, err error) {
 	info.Config, info.Noise = json.RawMessage(meta["config"]), json.RawMessage(meta["noise"])
-	info.EMA, info.ByteRule = meta["ema"], meta["byte_rule"]
+	info.RunID, info.EMA, info.ByteRule = meta["run_id"], meta["ema"], meta["byte_rule"]
 	if !json.Valid(info.Config) || !json.Valid(info.Noise) {
 		return info, nil, errors.New("config and noise must be JSON")
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 
 func testInfo() SnapshotInfo {
 	return SnapshotInfo{
-		Config: json.RawMessage(`{"preset":"cifar10","x":"header_crc32c\":\"00000000"}`), Step: 10000, Images: math.MaxUint64, EMA: "0.99993",
+		RunID: "run-1", Config: json.RawMessage(`{"preset":"cifar10","x":"header_crc32c\":\"00000000"}`), Step: 10000, Images: math.MaxUint64, EMA: "0.99993",
 		Noise: json.RawMessage(`{"min":0.002,"max":80,"data":0.5,"rho":7}`), Classes: []string{"ape", "é\"<"}, ByteRule: "round",
 	}
 }
@@ -235,5 +236,79 @@ func TestVerify(t *testing.T) {
 	}
 	if _, err := Verify("/nowhere"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// pruneFolder is a folder of the snapshots of run-1 of the given steps, two averages each, with files that are not to be touched.
+func pruneFolder(t *testing.T, steps ...int) string {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, run string, step int) {
+		info := testInfo()
+		info.RunID, info.Step = run, step
+		if err := WriteSnapshot(filepath.Join(dir, name), info, samples()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range steps {
+		write(SnapshotName(s, ""), "run-1", s)
+		write(SnapshotName(s, "0.9"), "run-1", s)
+	}
+	write(SnapshotName(1, "0.5"), "run-2", 1)
+	write(SnapshotName(2, "0.5"), "", 2)
+	write(SnapshotName(3, "0.5"), "run-1", 4) // named for another step
+	write("mine.safetensors", "run-1", 5)
+	damaged := filepath.Join(dir, SnapshotName(4, "0.5"))
+	write(SnapshotName(4, "0.5"), "run-1", 4)
+	damage(t, damaged, func(b []byte) []byte { b[100] ^= 1; return b })
+	return dir
+}
+
+func TestPruneSnapshots(t *testing.T) {
+	foreign := []string{"mine.safetensors", SnapshotName(1, "0.5"), SnapshotName(2, "0.5"), SnapshotName(3, "0.5"), SnapshotName(4, "0.5")}
+	for _, c := range []struct {
+		rule string
+		left []int
+	}{
+		{"all", []int{10, 20, 30, 45}}, {"last 1", []int{45}}, {"last 3", []int{20, 30, 45}}, {"last 9", []int{10, 20, 30, 45}},
+		{"every 20", []int{20, 45}}, {"every 1", []int{10, 20, 30, 45}}, {"every 1000", []int{45}},
+	} {
+		dir := pruneFolder(t, 10, 20, 30, 45)
+		r, err := ParseRetention(c.rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := names(t, dir)
+		would, err := PruneSnapshots(dir, "run-1", r, true)
+		if d := cmp.Diff(before, names(t, dir)); d != "" || err != nil {
+			t.Errorf("%s: a dry run changed the folder: %s, %v", c.rule, d, err)
+		}
+		got, err := PruneSnapshots(dir, "run-1", r, false)
+		if d := cmp.Diff(would, got); d != "" || err != nil {
+			t.Errorf("%s: %s, %v", c.rule, d, err)
+		}
+		want := slices.Clone(foreign)
+		for _, s := range c.left {
+			want = append(want, SnapshotName(s, ""), SnapshotName(s, "0.9"))
+		}
+		slices.Sort(want)
+		if d := cmp.Diff(want, names(t, dir)); d != "" {
+			t.Errorf("%s: %s", c.rule, d)
+		}
+		if len(got) != 2*(4-len(c.left)) {
+			t.Errorf("%s: deleted %q", c.rule, got)
+		}
+	}
+	if got, err := PruneSnapshots(filepath.Join(t.TempDir(), "none"), "run-1", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+		t.Errorf("got %q, %v", got, err)
+	}
+	dir := pruneFolder(t, 10, 20)
+	if got, err := PruneSnapshots(dir, "", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+		t.Errorf("a run without identity deleted %q, %v", got, err)
+	}
+	for _, bad := range []string{"", "last", "last 0", "every -1", "every 5 steps", "first 3", "last 3 ", "ALL", "5"} {
+		if r, err := ParseRetention(bad); err == nil {
+			t.Errorf("%q became %+v", bad, r)
+		}
 	}
 }

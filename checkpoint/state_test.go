@@ -308,6 +308,26 @@ func TestPrune(t *testing.T) {
 	Prune(dir, 0, mine)
 }
 
+// Whoever prunes by hand has the files read: a state whose bits have rotted is not one of those that are kept.
+func TestPruneChecked(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, dir, 1, 2, 3, 4)
+	damage(t, filepath.Join(dir, StateName(4), "weights.safetensors"), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	mine := Owned(dir, "run-1")
+	want := []string{filepath.Join(dir, StateName(1))}
+	for _, dry := range []bool{true, false} {
+		if got, err := PruneChecked(dir, 2, mine, dry); err != nil || !slices.Equal(got, want) {
+			t.Errorf("dry %v: got %q, %v, want %q", dry, got, err, want)
+		}
+		if left := names(t, dir); slices.Contains(left, StateName(1)) != dry {
+			t.Errorf("dry %v: %q are left", dry, left)
+		}
+	}
+	if got, err := Prune(dir, 2, mine); err != nil || !slices.Equal(got, []string{filepath.Join(dir, StateName(2))}) {
+		t.Errorf("by lengths alone: got %q, %v", got, err)
+	}
+}
+
 // CleanTemp removes what this package leaves behind when it is killed, and nothing else.
 func TestCleanTemp(t *testing.T) {
 	dir := t.TempDir()

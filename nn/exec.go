@@ -21,6 +21,17 @@ type Exec struct {
 	now     int             // see Plan
 	touch   func(touch)     // the rehearsal listens; nil while running
 	parts   map[int][]int   // rehearsal: the columns of a stack's output
+
+	seen []Seen // what the present op has touched, for Program.Look
+	look bool   // somebody listens to that
+	back bool   // the program is on its way back
+}
+
+// Seen is what an op has touched: a value while the program goes forward, a gradient on its way back.
+type Seen struct {
+	V        *Value
+	X        tensor.Tensor
+	FromLoss bool // the gradient at an output, which the loss wrote
 }
 
 type touch struct {
@@ -46,6 +57,9 @@ func (e *Exec) T(v *Value) tensor.Tensor {
 	if e.touch != nil {
 		e.touch(touch{touchValue, v, 0})
 	}
+	if e.look && !e.back {
+		e.seen = append(e.seen, Seen{V: v, X: e.values[v.id]})
+	}
 	return e.values[v.id]
 }
 
@@ -54,6 +68,9 @@ func (e *Exec) D(v *Value) tensor.Tensor {
 	if e.touch != nil {
 		e.checkWritten(v)
 		e.touch(touch{touchGrad, v, 0})
+	}
+	if e.look && v.output { // what ops write was seen at Acc
+		e.seen = append(e.seen, Seen{V: v, X: e.grads[v.id], FromLoss: true})
 	}
 	return e.grads[v.id]
 }
@@ -66,6 +83,9 @@ func (e *Exec) Acc(v *Value) tensor.Acc {
 	}
 	if e.touch != nil {
 		e.touch(touch{touchGrad, v, 0})
+	}
+	if e.look {
+		e.seen = append(e.seen, Seen{V: v, X: e.grads[v.id]})
 	}
 	a := tensor.Acc{Tensor: e.grads[v.id]}
 	if e.written[v.id] {

@@ -11,6 +11,10 @@ type Program struct {
 	Tape *Tape
 	Plan *Plan
 
+	// Look, unless nil, is called after each op: its path, its direction, and what it has touched. That is for finding
+	// faults: a captured program does not call it.
+	Look func(path string, backward bool, touched []Seen)
+
 	exec    Exec
 	layout  *Layout
 	checked bool
@@ -117,7 +121,17 @@ func (p *Program) Forward() {
 	}
 	for i, op := range p.Tape.Ops {
 		p.exec.now = i
-		op.Forward(&p.exec)
+		p.run(op.Forward, i, false)
+	}
+}
+
+// run does one op, and shows what it touched.
+func (p *Program) run(op func(*Exec), i int, backward bool) {
+	e := &p.exec
+	e.look, e.back, e.seen = p.Look != nil, backward, e.seen[:0]
+	op(e)
+	if p.Look != nil {
+		p.Look(p.Tape.Paths[i], backward, e.seen)
 	}
 }
 
@@ -128,7 +142,7 @@ func (p *Program) Backward(ready func(bucket int)) {
 	n := len(p.Tape.Ops)
 	for i := n - 1; i >= 0; i-- {
 		p.exec.now = 2*n - i
-		p.Tape.Ops[i].Backward(&p.exec)
+		p.run(p.Tape.Ops[i].Backward, i, true)
 		if ready == nil {
 			continue
 		}

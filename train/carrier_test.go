@@ -29,7 +29,7 @@ func TestSavesAllocateNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		snap, err := tr.SnapshotJob(dir+"/"+checkpoint.SnapshotName(tr.K, ""), 0, nil)
+		snap, err := tr.SnapshotJob(dir+"/"+checkpoint.SnapshotName(tr.K, ""), "test", 0, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ict/checkpoint"
 	"ict/model"
 	"ict/noise"
 	"ict/tensor"
@@ -115,7 +116,7 @@ type Every struct {
 // Keep is what stays on disk.
 type Keep struct {
 	States    int    `json:"states"`    // the last so many
-	Snapshots string `json:"snapshots"` // all
+	Snapshots string `json:"snapshots"` // all, last N, or every N (steps); see checkpoint.Retention
 }
 
 // Auto is an integer or "auto", which is 0.
@@ -375,8 +376,8 @@ func (c Config) Check() error {
 	if c.Keep.States < 1 {
 		bad("keep.states", c.Keep.States, "at least 1")
 	}
-	if c.Keep.Snapshots != "all" {
-		bad("keep.snapshots", fmt.Sprintf("%q", c.Keep.Snapshots), "all")
+	if _, err := checkpoint.ParseRetention(c.Keep.Snapshots); err != nil {
+		errs = append(errs, fmt.Errorf("keep.snapshots: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -36,6 +36,7 @@ type Options struct {
 	Stop      func() bool         // asked before every step: a signal or switch file wants the run to leave
 	Save      func() bool         // asked before every step: a state is wanted now
 	Writes    bool                // this rank writes files
+	Check     bool                // look after each op of each step, see Trainer.Check; what is found goes to Warn
 }
 
 // Tick is the news of some steps, over all ranks.
@@ -98,6 +99,7 @@ type loop struct {
 	tickStep                                       int
 	waited                                         time.Duration
 	stateAt                                        int // step of the newest state, −1: none
+	blamed                                         map[BadValue]bool
 }
 
 // Run trains until the configured number of steps, a vote to stop, or an error. It returns nil, ErrStopped with the state
@@ -113,6 +115,12 @@ func Run(ctx context.Context, t *Trainer, src Source, o Options) error {
 			if err := os.MkdirAll(dir, 0o700); err != nil {
 				return fmt.Errorf("train: %w", err)
 			}
+		}
+	}
+	if o.Check {
+		l.blamed = map[BadValue]bool{}
+		if err := t.Check(); err != nil {
+			return err
 		}
 	}
 	err := l.run(ctx)
@@ -172,7 +180,23 @@ func (l *loop) run(ctx context.Context) error {
 		if err := l.Step(b); err != nil {
 			return err
 		}
+		if l.o.Check {
+			if err := l.blame(); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// blame tells of the first value of the last step that is not finite, once for each op.
+func (l *loop) blame() error {
+	bad, err := l.TakeBad()
+	if err != nil || bad == nil || l.blamed[*bad] {
+		return err
+	}
+	l.blamed[*bad] = true
+	l.warn("first bad value: %v (step %d)", bad, l.K-1)
+	return nil
 }
 
 // due reports whether an interval has come round: in steps by the step, in time by the ranks' votes.
@@ -332,7 +356,7 @@ func (l *loop) state() error {
 	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), 2*l.StateBytes(), job, "the state was not saved")
 }
 
-// snapshot saves every average to sample from.
+// snapshot saves every average to sample from, and retires older ones once all are there.
 func (l *loop) snapshot() error {
 	if !l.o.Writes {
 		return nil
@@ -345,7 +369,7 @@ func (l *loop) snapshot() error {
 			rate = ""
 		}
 		p := filepath.Join(l.o.Snapshots, checkpoint.SnapshotName(l.K, rate))
-		job, err := l.SnapshotJob(p, i, l.o.Classes)
+		job, err := l.SnapshotJob(p, l.o.Manifest.RunID, i, l.o.Classes)
 		if err != nil {
 			return err
 		}
@@ -361,6 +385,15 @@ func (l *loop) snapshot() error {
 			return job(ctx)
 		}
 	}
+	keep, err := checkpoint.ParseRetention(l.Config.Keep.Snapshots)
+	if err != nil {
+		return fmt.Errorf("train: keep.snapshots: %w", err)
+	}
+	dir, id := l.o.Snapshots, l.o.Manifest.RunID
+	all = all.Then(func() error {
+		_, err := checkpoint.PruneSnapshots(dir, id, keep, false)
+		return err
+	})
 	return l.save(path, int64(len(l.Config.EMA))*l.SnapshotBytes(), all, "the snapshot was not saved")
 }
 

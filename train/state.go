@@ -84,8 +84,8 @@ func (t *Trainer) StateJob(dir string, base checkpoint.Manifest) (checkpoint.Job
 	}, nil
 }
 
-// SnapshotJob copies average i and returns the job that writes it as the snapshot path, to sample from.
-func (t *Trainer) SnapshotJob(path string, i int, classes []string) (checkpoint.Job, error) {
+// SnapshotJob copies average i and returns the job that writes it as the snapshot path of the run with this id, to sample from.
+func (t *Trainer) SnapshotJob(path, runID string, i int, classes []string) (checkpoint.Job, error) {
 	flat, err := t.copied(t.EMA[i].W)
 	buffers, err2 := t.copied(t.Online.Buffers)
 	config, err3 := json.Marshal(t.Config)
@@ -94,7 +94,7 @@ func (t *Trainer) SnapshotJob(path string, i int, classes []string) (checkpoint.
 		return nil, fmt.Errorf("train: snapshot: %w", err)
 	}
 	info := checkpoint.SnapshotInfo{
-		Config: config, Step: t.K, Images: uint64(t.K) * uint64(t.Config.Train.Batch), EMA: EMAName(t.Config.EMA[i]),
+		RunID: runID, Config: config, Step: t.K, Images: uint64(t.K) * uint64(t.Config.Train.Batch), EMA: EMAName(t.Config.EMA[i]),
 		Noise: noise, Classes: classes, ByteRule: tensor.Round.String(),
 	}
 	layout := t.layout

@@ -631,7 +631,7 @@ func TestInitFrom(t *testing.T) {
 	a := fresh(t, toy(8, 4))
 	steps(t, a, 3)
 	dir := t.TempDir()
-	job, err := a.SnapshotJob(dir+"/s.safetensors", 0, nil)
+	job, err := a.SnapshotJob(dir+"/s.safetensors", "", 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

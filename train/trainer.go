@@ -47,8 +47,9 @@ type Trainer struct {
 	votes   Votes // of this rank, for the next step
 	agreed  Votes // sums over ranks, of steps that were collected and not yet obeyed
 
-	Given *Given // for one step, see there
-	Stats Stats  // since the last Reset
+	Given *Given  // for one step, see there
+	Stats Stats   // since the last Reset
+	look  *looker // nil: nobody looks, see check.go
 }
 
 // Given replaces, for one step, the bytes and the draws of z and of the pair by given numbers: the seam through which
@@ -253,7 +254,7 @@ func (t *Trainer) part(last bool) {
 
 // queue replays what was captured; the first use of each kind runs launch by launch and is captured then.
 func (t *Trainer) queue(last bool) error {
-	if t.stage.given {
+	if t.stage.given || t.look != nil {
 		t.part(last)
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ict/checkpoint"
+	"ict/internal/rundir"
 	"ict/train"
 )
 
@@ -35,6 +37,18 @@ func ckptCommand() *cli.Command {
 			{
 				Name: "verify", Usage: "recomputes every checksum of a run, a state or a snapshot", ArgsUsage: "RUN|FILE",
 				UsageText: "  ict ckpt verify runs/a", Action: action(1, 1, ckptVerifyAction),
+			},
+			{
+				Name: "prune", Usage: "deletes old states and snapshots of a run that nobody trains", ArgsUsage: "RUN",
+				UsageText: "  ict ckpt prune runs/a --keep 1 --every 50k --dry-run",
+				Description: "Only what this run wrote goes, never the newest. States count among those to keep if every checksum of theirs is right;\n" +
+					"damaged ones stay. A run that is being trained is refused: keep.states and keep.snapshots are for it.",
+				Flags: []cli.Flag{
+					&cli.GenericFlag{Name: "keep", Value: count("", 1), Usage: "of the states, keep the newest `N`; without: all"},
+					&cli.GenericFlag{Name: "every", Value: count("", 1), Usage: "of the snapshots, keep those of every `N`-th step; without: all"},
+					&cli.BoolFlag{Name: "dry-run", Usage: "say what would go, and delete nothing"},
+				},
+				Action: action(1, 1, ckptPruneAction),
 			},
 		},
 	}
@@ -230,6 +244,92 @@ func ckptVerifyAction(c *cli.Context, u *ui) error {
 	return err
 }
 
+// pruned is what ckpt prune prints.
+type pruned struct {
+	Run       string   `json:"run"`
+	DryRun    bool     `json:"dry_run"`
+	States    []string `json:"states"`    // deleted, or that would be
+	Snapshots []string `json:"snapshots"` // the same
+	Bytes     int64    `json:"bytes"`
+}
+
+func ckptPruneAction(c *cli.Context, u *ui) (err error) {
+	keep, every := optional(c, "keep"), optional(c, "every")
+	if keep == 0 && every == 0 {
+		return usagef("nothing to do: --keep N retires states, --every N snapshots")
+	}
+	path := c.Args().First()
+	dir, err := rundir.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	history, err := dir.History()
+	if errors.Is(err, os.ErrNotExist) {
+		return usagef("%s is no run: it has no run.json", path)
+	}
+	if err != nil {
+		return err
+	}
+	p := pruned{Run: path, DryRun: c.Bool("dry-run"), States: []string{}, Snapshots: []string{}}
+	if !p.DryRun {
+		unlock, err := dir.Lock()
+		if errors.Is(err, rundir.ErrLocked) {
+			return usage(err)
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
+	}
+	sizes, err := sizesOf(path)
+	if err != nil {
+		return err
+	}
+	if keep > 0 {
+		list, e := checkpoint.PruneChecked(dir.States(), keep, checkpoint.Owned(dir.States(), history.RunID), p.DryRun)
+		p.States, err = append(p.States, list...), e
+	}
+	if every > 0 && err == nil {
+		list, e := checkpoint.PruneSnapshots(dir.Snapshots(), history.RunID, checkpoint.Retention{Every: every}, p.DryRun)
+		p.Snapshots, err = append(p.Snapshots, list...), e
+	}
+	for _, l := range slices.Concat(p.States, p.Snapshots) {
+		p.Bytes += sizes[l]
+	}
+	if u.json {
+		return errors.Join(err, u.printJSON(p))
+	}
+	what := "deleted"
+	if p.DryRun {
+		what = "would delete"
+	}
+	for _, l := range slices.Concat(p.States, p.Snapshots) {
+		u.result("%s  %s  %s", what, l, bytesText(sizes[l]))
+	}
+	u.result("%s: %s %d state%s and %d snapshot%s, %s", path, what, len(p.States), plural(len(p.States)), len(p.Snapshots), plural(len(p.Snapshots)),
+		bytesText(p.Bytes))
+	return err
+}
+
+// sizesOf is the bytes of each state and snapshot of a run, by path.
+func sizesOf(run string) (map[string]int64, error) {
+	states, err := checkpoint.List(filepath.Join(run, "states"))
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, s := range states {
+		sizes[s.Path] = s.Bytes
+	}
+	for _, s := range snapshots(run) {
+		if info, err := os.Stat(s.path); err == nil {
+			sizes[s.path] = info.Size()
+		}
+	}
+	return sizes, nil
+}
+
 // snapshotFile is a snapshot by its name.
 type snapshotFile struct {
 	path, ema string
@@ -385,6 +485,18 @@ func (w *weights) readConfig() error {
 		}
 	}
 	return nil
+}
+
+// emaRate is a rate as files are named by it, however it was written; "" stays.
+func emaRate(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(f >= 0 && f < 1) {
+		return "", fmt.Errorf("got %q, want the rate of an average, like 0.9999", s)
+	}
+	return train.EMAName(f), nil
 }
 
 func rates(decays []float64) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type evidence struct {
 	DataIndices []int       `json:"data_indices"`  // entries of the set, of those images
 	Levels      []levelNote `json:"levels"`        // of the newest step
 	Norms       []normNote  `json:"gradient_norms"`
+	BadValue    string      `json:"first_bad_value"` // op and direction, by a rerun of the first bad step
 	LastState   string      `json:"last_good_state"`
 }
 
@@ -37,10 +39,30 @@ type normNote struct {
 	NonFinite int     `json:"non_finite"`
 }
 
-// divergence writes the evidence below folder and makes the message of it.
-func divergence(d *train.Diverged, c train.Config, ds data.Dataset, folder, states string) error {
+// blame reruns the first bad step of a divergence, which can be done because skipped steps have moved nothing, and says what was
+// the first value that is not finite.
+func (r *session) blame(d *train.Diverged) string {
+	rerun := fmt.Sprintf("(rerun of step %s with --check)", comma(d.Since))
+	l := data.NewLoader(r.ds, data.LoaderOptions{Seed: r.s.Train.Seed, Batch: r.s.Train.Batch, Flip: r.s.Data.Flip, First: d.Images[0]})
+	defer l.Close()
+	b, err := l.Next(context.Background())
+	if err != nil {
+		return fmt.Sprintf("not found: %s %s", message(err), rerun)
+	}
+	bad, err := r.t.Blame(d.Since, b)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("not found: %s %s", message(err), rerun)
+	case bad == nil:
+		return fmt.Sprintf("none in the ops; it came up later, in the sums over the batch %s", rerun)
+	}
+	return fmt.Sprintf("%v %s", bad, rerun)
+}
+
+// divergence writes the evidence below folder and makes the message of it; blame is what was bad first.
+func divergence(d *train.Diverged, blame string, c train.Config, ds data.Dataset, folder, states string) error {
 	e := evidence{
-		Step: d.Step, FirstBad: d.Since, LossScale: d.Scale.S, Images: d.Images,
+		Step: d.Step, FirstBad: d.Since, LossScale: d.Scale.S, Images: d.Images, BadValue: blame,
 		DataIndices: data.Order(c.Train.Seed, ds.Len(), d.Images[0], int(d.Images[1]-d.Images[0])),
 	}
 	for _, r := range d.Rows {
@@ -70,6 +92,7 @@ func divergence(d *train.Diverged, c train.Config, ds data.Dataset, folder, stat
 	var m strings.Builder
 	fmt.Fprintf(&m, "diverged: gradient not finite in %d steps in a row, %s to %s, with the loss scale at its floor, %g", d.Step-d.Since,
 		comma(d.Since), comma(d.Step-1), d.Scale.S)
+	fmt.Fprintf(&m, "\n  first bad value: %s", blame)
 	if bad > 0 {
 		fmt.Fprintf(&m, "\n  not finite: the gradients of %d of %d parameters, the first %s", bad, len(d.Norms), first)
 	}

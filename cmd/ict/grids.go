@@ -20,6 +20,7 @@ type grids struct {
 	classes []string
 	dev     tensor.Backend
 	t       *train.Trainer
+	board   *board
 
 	sampler *sample.Sampler // made at the first picture
 	batch   int             // of it
@@ -74,7 +75,11 @@ func (g *grids) draw(name string) error {
 	img := data.Grid(images, m.Resolution, m.Resolution, m.ImageChannels, g.cols, 2, gridScale(m.Resolution), titles)
 	note := fmt.Sprintf("step %d average %s; %d rows in one step, %d in two, at levels %s and %s; seed %d", g.t.K, train.EMAName(g.config.EMA[0]),
 		gridRows, gridRows, levelText(g.config.Noise.Max), levelText(g.config.TwoStepLevel()), g.config.Train.Seed)
-	return writePNG(filepath.Join(g.folder, name+".png"), img, note)
+	path := filepath.Join(g.folder, name+".png")
+	if err := writePNG(path, img, note); err != nil {
+		return err
+	}
+	return g.board.image(g.t.K, "grid", path)
 }
 
 // rows makes the images of one kind. A network that gives what is no number yields no picture but an error.

@@ -257,6 +257,9 @@ func (r *session) createRun() error {
 			return err
 		}
 	}
+	if err := r.openBoard(step); err != nil {
+		return err
+	}
 	hash, _ := buildOf()
 	return r.dir.AppendStart(rundir.Start{
 		Build: hash, Kernels: r.dev.kernels(), Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),

@@ -87,7 +87,11 @@ type drawing struct {
 }
 
 func sampleAction(c *cli.Context, u *ui) error {
-	w, err := openWeights(c.Args().First(), c.String("ema"))
+	rate, err := emaRate(c.String("ema"))
+	if err != nil {
+		return usagef("--ema: %v", err)
+	}
+	w, err := openWeights(c.Args().First(), rate)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ func trainCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "keep the run in the folder `RUN`; without: runs/NNNN-preset-objective", EnvVars: env("out")},
 			&cli.GenericFlag{Name: "stop-at", Value: count("", 1), Usage: "stop at step `N` as if asked to, with the state saved", EnvVars: env("stop-at")},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would happen, and stop", EnvVars: env("dry-run")},
+			&cli.BoolFlag{Name: "check", Usage: "look for values that are not finite after each op, and name the first; many times slower", EnvVars: env("check")},
 			&cli.StringSliceFlag{Name: "allow-change", Usage: "go on although `KEY,...` differ from the run's configuration", EnvVars: env("allow-change")},
 			&cli.BoolFlag{Name: "no-graph", Usage: "on a GPU launch kernels one by one instead of replaying a step; same bits, slower", EnvVars: env("no-graph")},
 			&cli.BoolFlag{Name: "strict", Usage: "refuse to fall back from a damaged state to the one before", EnvVars: env("strict")}),
@@ -61,6 +62,7 @@ type session struct {
 	f      *train.Forecast
 	need   int // bytes, as f says
 	dir    *rundir.Dir
+	board  *board
 	state  *checkpoint.State // to resume from
 	init   *checkpoint.File  // weights of a new run; nil: random, or of the state
 	t      *train.Trainer
@@ -350,9 +352,13 @@ func (r *session) train() error {
 		os.Exit(code)
 	})
 	defer wish.end()
-	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t}
+	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t, board: r.board}
 	if r.t.K == 0 {
-		if err := drawData(filepath.Join(r.dir.Grids(), "data.png"), r.ds, r.s.Config); err != nil {
+		path := filepath.Join(r.dir.Grids(), "data.png")
+		if err := drawData(path, r.ds, r.s.Config); err != nil {
+			return err
+		}
+		if err := r.board.image(0, "data", path); err != nil {
 			return err
 		}
 		if err := g.draw("init"); err != nil {
@@ -386,7 +392,7 @@ func (r *session) train() error {
 			Saved: func(path string, took time.Duration) { w.saved(path, took) },
 			Warn:  func(s string) { r.u.warn("%s", s) },
 		},
-		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true,
+		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true, Check: r.c.Bool("check"),
 		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
 		Stop: func() bool {
 			w.beat(false)
@@ -417,7 +423,7 @@ func (r *session) ended(err error, w *watch) error {
 		err, reason = withCode(exitFailed, fmt.Errorf("%s is complete, but its last state could not be saved; free space, and the same command makes the rest again", r.out)), "failed"
 	case err == nil:
 	case errors.As(err, &diverged):
-		err = divergence(diverged, r.s.Config, r.ds, r.dir.Evidence(), r.dir.States())
+		err = divergence(diverged, r.blame(diverged), r.s.Config, r.ds, r.dir.Evidence(), r.dir.States())
 		reason = "diverged"
 	case errors.Is(err, train.ErrStopped) && w.stateAt() == step:
 		err, reason = withCode(exitStopped, errors.New("")), "stopped"

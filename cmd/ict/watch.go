@@ -109,12 +109,13 @@ func (w *watch) tick(k train.Tick) error {
 		w.u.err.progress(line)
 	}
 	w.warnOfSkips(k)
-	err := w.dir.AppendStats(statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out, sensors))
+	stats := statsOf(k, w.s.Config, w.seconds+time.Since(w.start).Seconds(), w.out, sensors)
+	err := w.dir.AppendStats(stats)
 	if err != nil && isFull(err) {
 		w.u.warn("stats.jsonl: %v; going on without", err)
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, w.board.scalars(k.Step, stats))
 }
 
 // warnOfSkips warns once. In fp16 a skipped step is how the loss scale finds its place, and nothing to warn of until they are many.
@@ -137,7 +138,7 @@ func (w *watch) warnOfSkips(k train.Tick) {
 
 // isFull reports whether a disk had no room: the run goes on.
 func isFull(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, checkpoint.ErrSpace)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) || errors.Is(err, checkpoint.ErrSpace)
 }
 
 // beat writes the heartbeat, at most every few seconds unless now.
