@@ -122,7 +122,7 @@ func (r *session) configure() error {
 	if r.s.Data.Path == "" {
 		return usagef("no data: --data PATH names an image set\n  ict data make shapes --out shapes.pack makes one; ict data import makes one of your images")
 	}
-	if r.ds, err = data.Open(r.s.Data.Path, data.Options{}); err != nil {
+	if r.ds, err = openSet(r.u, r.s.Data.Path); err != nil {
 		return err
 	}
 	r.closers = append(r.closers, r.ds.Close)

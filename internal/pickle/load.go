@@ -1,6 +1,7 @@
 package pickle
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strconv"
@@ -96,21 +97,7 @@ func fromLatin1(b []byte) (int, error) {
 	return n, nil
 }
 
-func inMemory(b []byte) *Bytes { return &Bytes{R: memory(b), Size: int64(len(b))} }
-
-// memory reads from a slice.
-type memory []byte
-
-func (m memory) ReadAt(p []byte, at int64) (int, error) {
-	if at < 0 || at > int64(len(m)) {
-		return 0, io.EOF
-	}
-	n := copy(p, m[at:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
+func inMemory(b []byte) *Bytes { return &Bytes{R: bytes.NewReader(b), Size: int64(len(b))} }
 
 // Get returns a dict's value, nil if there is none or v is no dict. Python 2's str and Python 3's bytes count as keys alike.
 func Get(v any, key string) any {

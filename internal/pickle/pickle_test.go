@@ -84,7 +84,7 @@ func TestProtocols(t *testing.T) {
 		if !bytes.Equal(content(t, a.Data), want) {
 			t.Errorf("%s: other images", c.name)
 		}
-		if _, held := a.Data.R.(memory); held == c.inFile {
+		if _, held := a.Data.R.(*bytes.Reader); held == c.inFile {
 			t.Errorf("%s: images in memory: %v, want %v", c.name, held, !c.inFile)
 		}
 		if labels, err := Ints(Get(v, c.labelKey)); err != nil || !reflect.DeepEqual(labels, c.labels) {
