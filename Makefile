@@ -73,7 +73,7 @@ sim: build/sim/ict ## build/sim/ict: the CUDA build on the simulator, for tests
 
 fuzz: ## every reader for FUZZTIME (default 1m) each
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} $$p || exit 1; done; done
+		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-1m} -fuzzminimizetime 2s $$p || exit 1; done; done
 
 help-docs: ## writes docs/help from the program
 	$(GO) test ./cmd/ict -run Help -update
