@@ -20,6 +20,7 @@ type batch struct {
 	h, w, c int
 	planes  bool  // an image is (C,H,W) instead of (H,W,C)
 	labels  []int // as the file has them; nil: none
+	fromOne bool  // files like this one count labels from 1
 
 	// crc, if not nil, is what the CRC-32 (IEEE) of the first whole bytes of r must be.
 	crc   *uint32
@@ -61,16 +62,9 @@ func (f *files) open(path string) (r *os.File, size int64, err error) {
 	return r, info.Size(), nil
 }
 
-// naming is how labels become classes.
-type naming struct {
-	names []string // of the classes; nil: their numbers
-
-	// fromOne says that files like these count labels from 1, so it is looked at. They do if the smallest label is 1.
-	fromOne bool
-}
-
-// join makes a set of batches that have images of one shape. It takes the files over.
-func join(path string, parts []batch, opt Options, l naming, open files) (*batches, error) {
+// join makes a set of batches that have images of one shape. Classes have the names, or are called by their numbers. It
+// takes the files over.
+func join(path string, parts []batch, opt Options, names []string, open files) (*batches, error) {
 	b := &batches{parts: parts, files: open}
 	first := parts[0]
 	for _, p := range parts {
@@ -83,13 +77,13 @@ func join(path string, parts []batch, opt Options, l naming, open files) (*batch
 		}
 	}
 	if opt.Labels != LabelsNone {
-		return b, b.label(l)
+		return b, b.label(names)
 	}
 	return b, nil
 }
 
-// label numbers the classes.
-func (b *batches) label(l naming) error {
+// label numbers the classes. Labels of files that may count from 1 do if the smallest is 1.
+func (b *batches) label(names []string) error {
 	low, high := math.MaxInt, -1
 	for _, p := range b.parts {
 		if (p.labels == nil) != (b.parts[0].labels == nil) {
@@ -97,8 +91,8 @@ func (b *batches) label(l naming) error {
 		}
 		for i, v := range p.labels {
 			most := maxClasses
-			if l.names != nil {
-				most = len(l.names)
+			if names != nil {
+				most = len(names)
 			}
 			if v < 0 || v >= most {
 				return damaged("%s: image %s of %s: label %d, want 0 to %d", printable(p.name), comma(i), comma(p.n), v, most-1)
@@ -110,11 +104,11 @@ func (b *batches) label(l naming) error {
 		return nil
 	}
 	first := 0
-	if l.fromOne && low == 1 {
+	if names == nil && b.parts[0].fromOne && low == 1 {
 		first = 1
 		b.notes = append(b.notes, fmt.Sprintf("labels 1 to %d count from 1, as in the downsampled ImageNet; class 0 is the one called 1", high))
 	}
-	if b.classes = l.names; b.classes == nil {
+	if b.classes = names; b.classes == nil {
 		for v := first; v <= high; v++ {
 			b.classes = append(b.classes, strconv.Itoa(v))
 		}
@@ -167,8 +161,8 @@ func (b *batches) Image(dst []byte, i int) (int, error) {
 	return int(b.labels[i]), nil
 }
 
-// imageShape finds images in an array: bytes (N,H,W,C), or (N, 3·S·S) with the planes of S×S pixels.
-func imageShape(name, dtype string, fortran bool, shape []int) (b batch, err error) {
+// imageShape finds images in an array: bytes (N,H,W,C), or, where rows may be planes, (N, 3·S·S) for S×S pixels.
+func imageShape(name, dtype string, fortran bool, shape []int, planes bool) (b batch, err error) {
 	bad := func(format string, args ...any) (batch, error) {
 		return b, fmt.Errorf("%s: %s", printable(name), fmt.Sprintf(format, args...))
 	}
@@ -185,7 +179,7 @@ func imageShape(name, dtype string, fortran bool, shape []int) (b batch, err err
 	}
 	b.name = name
 	switch {
-	case len(shape) == 2:
+	case len(shape) == 2 && planes:
 		side := int(math.Sqrt(float64(shape[1] / 3)))
 		if 3*side*side != shape[1] {
 			return bad("shape %v, want (N, 3·S·S): three planes of S×S pixels a row", shape)
@@ -193,8 +187,10 @@ func imageShape(name, dtype string, fortran bool, shape []int) (b batch, err err
 		b.n, b.h, b.w, b.c, b.planes = shape[0], side, side, 3, true
 	case len(shape) == 4 && (shape[3] == 1 || shape[3] == 3):
 		b.n, b.h, b.w, b.c = shape[0], shape[1], shape[2], shape[3]
-	default:
+	case planes:
 		return bad("shape %v, want (N,H,W,C) with 1 or 3 channels behind the pixels, or (N, 3·S·S)", shape)
+	default:
+		return bad("shape %v, want (N,H,W,C) with 1 or 3 channels behind the pixels", shape)
 	}
 	if b.h > maxPixels/b.w {
 		return bad("images of %d×%d pixels, want at most %s", b.w, b.h, comma(maxPixels))

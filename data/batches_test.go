@@ -264,7 +264,10 @@ func TestNumpyRefuses(t *testing.T) {
 		{one("x.npy", npyOf("|u1", "True", "(2, 2, 2, 3)", count(24))), "x.npy", "Fortran order; write numpy.ascontiguousarray"},
 		{one("x.npy", npyOf("|u1", "False", "(2, 3, 2, 2)", count(24))), "x.npy", "shape [2 3 2 2], want (N,H,W,C) with 1 or 3 channels behind"},
 		{one("x.npy", npyOf("|u1", "False", "(2, 2, 2)", count(8))), "x.npy", "want (N,H,W,C)"},
-		{one("x.npy", npyOf("|u1", "False", "(2, 10)", count(20))), "x.npy", "want (N, 3·S·S)"},
+		{one("x.npy", npyOf("|u1", "False", "(2, 12)", count(24))), "x.npy", "shape [2 12], want (N,H,W,C) with 1 or 3"},
+		{one("x.npz", npz(t, zip.Store, "arr_0.npy", planes)), "x.npz", "shape [2 12], want (N,H,W,C) with 1 or 3"},
+		{one("x.npz", npz(t, zip.Store, "data.npy", npyOf("|u1", "False", "(2, 10)", count(20)))), "x.npz", "want (N, 3·S·S)"},
+		{one("x.npz", npz(t, zip.Store, "data.npy", npyOf("|u1", "False", "(2, 2, 2)", count(8)))), "x.npz", "pixels, or (N, 3·S·S)"},
 		{one("x.npy", npyOf("|u1", "False", "(0, 2, 2, 3)", nil)), "x.npy", "impossible shape"},
 		{one("x.npy", npyOf("|u1", "False", "(-1, 2, 2, 3)", nil)), "x.npy", "impossible shape"},
 		{one("x.npy", npyOf("|u1", "False", "(2147483647, 2147483647, 2147483647, 3)", nil)), "x.npy", "want at most 67,108,864"},
@@ -296,7 +299,7 @@ func TestNumpyRefuses(t *testing.T) {
 			"train_data_batch_2.npz": npz(t, zip.Store, "data.npy", npyOf("|u1", "False", "(2, 27)", count(54)), "labels.npy", labels),
 		}, "", "train_data_batch_2.npz: data.npy: images of 3×3×3, those of"},
 		{map[string][]byte{
-			"train_data_batch_1.npz": npz(t, zip.Store, "arr_0.npy", planes),
+			"train_data_batch_1.npz": npz(t, zip.Store, "arr_0.npy", good),
 			"train_data_batch_2.npz": npz(t, zip.Store, "data.npy", planes, "labels.npy", labels),
 		}, "", "labels in one of it and"},
 	} {

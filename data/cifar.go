@@ -168,10 +168,10 @@ func (f *folder) unpack() error {
 
 // open reads all of the named files but their images.
 func (c *cifar) open(f *folder, names []string, opt Options) (*batches, error) {
-	l := naming{}
+	var classes []string
 	if opt.Labels != LabelsNone {
 		var err error
-		if l.names, err = c.classNames(f); err != nil {
+		if classes, err = c.classNames(f); err != nil {
 			return nil, err
 		}
 	}
@@ -195,7 +195,7 @@ func (c *cifar) open(f *folder, names []string, opt Options) (*batches, error) {
 		}
 		parts = append(parts, p)
 	}
-	return join(f.path, parts, opt, l, f.files)
+	return join(f.path, parts, opt, classes, f.files)
 }
 
 // classNames reads the names, if their file is there; else classes are called by their numbers.

@@ -94,7 +94,7 @@ func openBatches(path string, names []string, opt Options, room int64) (*batches
 	if err := pool.begin(path, opt.inOrder); err != nil {
 		return fail(err)
 	}
-	b, err := join(path, parts, opt, naming{fromOne: parts[0].planes}, open)
+	b, err := join(path, parts, opt, nil, open)
 	if err != nil {
 		return fail(err)
 	}
@@ -112,20 +112,20 @@ func openBatch(m member, opt Options, pool *inflater) (batch, error) {
 	case isPickle(head):
 		return pickledBatch(m, "labels", opt)
 	case bytes.HasPrefix(head, npy.Magic[:]):
-		b, err := imageArray(m.name, io.NewSectionReader(m.r, 0, m.size), m.size)
+		b, err := imageArray(m.name, io.NewSectionReader(m.r, 0, m.size), m.size, false)
 		b.r = m.r
 		return b, err
 	}
 	return npzBatch(m, opt, pool)
 }
 
-// imageArray reads the header of an array of images that is size bytes long.
-func imageArray(name string, r io.Reader, size int64) (b batch, err error) {
+// imageArray reads the header of an array of images that is size bytes long, and may have rows of planes.
+func imageArray(name string, r io.Reader, size int64, planes bool) (b batch, err error) {
 	h, at, err := NPYHeader(r)
 	if err != nil {
 		return b, damaged("%s: %v", printable(name), err)
 	}
-	if b, err = imageShape(name, h.Descr.Type, h.Descr.Fortran, h.Descr.Shape); err != nil {
+	if b, err = imageShape(name, h.Descr.Type, h.Descr.Fortran, h.Descr.Shape, planes); err != nil {
 		return b, err
 	}
 	b.at = at
@@ -156,10 +156,11 @@ func npzBatch(m member, opt Options, pool *inflater) (batch, error) {
 		if images == nil {
 			continue
 		}
-		b, err := npzImages(m, images, pool)
+		b, err := npzImages(m, images, names[0] == "data", pool)
 		if err != nil || opt.Labels == LabelsNone {
 			return b, err
 		}
+		b.fromOne = b.planes
 		labels := members[names[1]+".npy"]
 		if labels == nil && names[1] == "arr_1" { // they need not be there
 			return b, nil
@@ -187,7 +188,7 @@ func checkZipMember(m member, f *zip.File) error {
 }
 
 // npzImages opens an array of images: in place if it is stored, in memory if it is deflated.
-func npzImages(m member, f *zip.File, pool *inflater) (b batch, err error) {
+func npzImages(m member, f *zip.File, planes bool, pool *inflater) (b batch, err error) {
 	if err := checkZipMember(m, f); err != nil {
 		return b, err
 	}
@@ -201,7 +202,7 @@ func npzImages(m member, f *zip.File, pool *inflater) (b batch, err error) {
 			return b, damaged("%s: ends after %s of %s bytes", printable(name), comma(m.size-at), comma(size))
 		}
 		r := io.NewSectionReader(m.r, at, size)
-		b, err = imageArray(name, r, size)
+		b, err = imageArray(name, r, size, planes)
 		b.r, b.crc, b.whole = r, &f.CRC32, size
 		return b, err
 	}
@@ -210,7 +211,7 @@ func npzImages(m member, f *zip.File, pool *inflater) (b batch, err error) {
 		return b, damaged("%s: %v", printable(name), err)
 	}
 	defer r.Close()
-	b, err = imageArray(name, r, size)
+	b, err = imageArray(name, r, size, planes)
 	if err == nil {
 		b.r, err = pool.add(name, f)
 	}

@@ -24,11 +24,11 @@ func pickledBatch(m member, key string, opt Options) (batch, error) {
 	if !ok {
 		return batch{}, damaged("%s: got %T under data, want a dict with an array there", printable(m.name), pickle.Get(v, "data"))
 	}
-	b, err := imageShape(m.name, a.Dtype, a.Fortran, a.Shape)
+	b, err := imageShape(m.name, a.Dtype, a.Fortran, a.Shape, true)
 	if err != nil {
 		return b, err
 	}
-	b.r, b.at = a.Data.R, a.Data.At
+	b.r, b.at, b.fromOne = a.Data.R, a.Data.At, b.planes
 	if opt.Labels == LabelsNone {
 		return b, nil
 	}
