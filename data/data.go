@@ -45,6 +45,8 @@ type Options struct {
 	//	prefix    a folder of images only: the file name up to the first _, sorted
 	//	none      no labels
 	Labels string
+
+	inOrder bool // images are read one after the other, as by an import
 }
 
 // The values of Options.Crop and Options.Labels.

@@ -51,12 +51,13 @@ type Report struct {
 	Classes []string   `json:"classes"` // in order of their labels
 	Ignored int        `json:"ignored"` // files of the source that are not images
 	Bad     []BadImage `json:"bad"`
+	Notes   []string   `json:"notes,omitempty"` // of the source, as Notes gives them
 }
 
 // Import writes the set at src as a packed file dst, in the source's order. Nothing has the name dst before it is
 // complete and checked; an older dst is replaced then. progress, unless nil, is called after each image.
 func Import(ctx context.Context, src, dst string, o ImportOptions, progress func(done, total int)) (Report, error) {
-	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels}
+	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels, inOrder: true}
 	if err := errors.Join(opt.check(), o.check()); err != nil {
 		return Report{}, err
 	}
@@ -68,7 +69,7 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 	h, w, c := ds.Shape()
 	r := Report{
 		Source: src, Size: opt.Size, Crop: opt.Crop, Gray: opt.Gray, Labels: opt.Labels,
-		Shape: [3]int{h, w, c}, Classes: ds.ClassNames(), Bad: []BadImage{},
+		Shape: [3]int{h, w, c}, Classes: ds.ClassNames(), Bad: []BadImage{}, Notes: Notes(ds),
 	}
 	if t, ok := ds.(*tree); ok {
 		r.Ignored = t.ignored

@@ -18,12 +18,18 @@ type format struct {
 var formats = []format{
 	{"a .pack file", matchPack, openPackAs},
 	{"MNIST idx files", matchIdx, openIdx},
+	{"CIFAR-10 or CIFAR-100, binary or python", matchCifar, openCifar},
+	{"downsampled ImageNet batches", matchDownsampled, openDownsampled},
+	{"an npz or npy file of images", matchNumpy, openArrays},
+	{"a pickled batch of images", matchPickle, openArrays},
 	{"a folder of images", matchTree, openTree},
 }
 
 // Open opens the image set at path, whatever its form: a packed file; MNIST's images as idx or idx.gz, with the labels
-// file beside them (a folder that holds them means the training set); a folder of PNG, JPEG, GIF, BMP, TIFF or WebP
-// images.
+// file beside them; CIFAR-10 or CIFAR-100, binary or python, as the tar.gz, the folder in it or one of its files; batches
+// of the downsampled ImageNet, npz or pickled, one or a folder of them; an npz or npy of images; a folder of PNG, JPEG,
+// GIF, BMP, TIFF or WebP images. A folder or an archive that holds a training and a test set means the training set.
+// [Notes] says what a reader of the set should know.
 func Open(path string, opt Options) (Dataset, error) {
 	if err := opt.check(); err != nil {
 		return nil, err

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Verify reads every image of a set, so decodes it or compares its checksum, and checks labels. It returns the images
+// Verify reads every image of a set, so decodes it or compares its checksum, and checks labels and the checksums of arrays. It returns the images
 // that failed; err is about the checking itself. progress, unless nil, is called after each image.
 func Verify(ctx context.Context, ds Dataset, progress func(done, total int)) (bad []BadImage, err error) {
 	n, classes := ds.Len(), ds.Classes()
@@ -21,6 +21,11 @@ func Verify(ctx context.Context, ds Dataset, progress func(done, total int)) (ba
 		}
 		return nil
 	})
+	if b, ok := inner(ds).(*batches); ok && err == nil {
+		var more []BadImage
+		more, err = b.checkSums(ctx)
+		bad = append(bad, more...)
+	}
 	return bad, err
 }
 

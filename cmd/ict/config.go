@@ -21,7 +21,7 @@ type configFlag struct{ flag, key, usage string }
 
 // trainFlags are those of `ict train`; other commands take the ones they need.
 var trainFlags = []configFlag{
-	{"data", "data.path", "train on the image set `PATH`: a .pack file, a folder, MNIST's idx files"},
+	{"data", "data.path", "train on the image set `PATH`: a .pack file, a folder of images, or MNIST, CIFAR, npz and others as in ict data import --help"},
 	{"steps", "train.steps", "train for `N` steps; the curriculum depends on it (400k is 400,000)"},
 	{"batch", "train.batch", "`N` images a step"},
 	{"micro-batch", "train.micro_batch", "`N` images at a time, a divisor of the batch, or auto: as many as fit"},

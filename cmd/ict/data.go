@@ -19,9 +19,13 @@ func dataCommand() *cli.Command {
 		UsageText: "  ict data make shapes --out shapes.pack\n  ict data import photos/ --size 64 --crop center --out photos.pack\n  ict data preview photos.pack --out photos.png",
 		Subcommands: []*cli.Command{
 			{
-				Name: "import", Usage: "writes a folder of images or MNIST's idx files as one packed file", ArgsUsage: "SOURCE",
-				UsageText: "  ict data import photos/ --size 64 --crop dhariwal --out photos.pack",
-				Description: "Labels are the sorted top folders of a folder of images. Nothing has the name of --out before it is complete and checked.\n" +
+				Name: "import", Usage: "writes an image set of another form as one packed file", ArgsUsage: "SOURCE",
+				UsageText: "  ict data import photos/ --size 64 --crop dhariwal --out photos.pack\n  ict data import cifar-10-python.tar.gz --out cifar10.pack",
+				Description: "SOURCE may be\n" + arrayForms +
+					"  folder    of PNG, JPEG, GIF, BMP, TIFF or WebP images\n" +
+					"A folder or an archive with a training and a test set means the training set; the test set is the path of its file, as in\n" +
+					"cifar-10-batches-py/test_batch. Labels are those of the set, or the sorted top folders of a folder of images.\n" +
+					"Nothing has the name of --out before it is complete and checked.\n" +
 					"What was done is kept beside it, in <out>.import.json.",
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`", Required: false},
@@ -69,6 +73,31 @@ func dataCommand() *cli.Command {
 	}
 }
 
+// arrayForms describes the sets that are no folders of pictures.
+const arrayForms = "" +
+	"  x.pack    a packed set\n" +
+	"  MNIST     its idx files, gz or not, or their folder\n" +
+	"  CIFAR     -10 or -100, binary or python: the tar.gz, the folder in it, or one of its files\n" +
+	"  x.npz     arr_0, uint8 (N,H,W,C), with labels in arr_1, as ict sample writes it; or data, with labels; an x.npy has no labels.\n" +
+	"            Arrays of numpy.savez are read in place, those of savez_compressed into memory, up to 4 GiB\n" +
+	"  batches   of the downsampled ImageNet: the folder of train_data_batch_1 to 10, pickled or npz, or one file. Labels whose\n" +
+	"            smallest is 1 are taken to count from 1\n"
+
+// openSet opens a set and says what should be known about how it is read.
+func openSet(u *ui, path string) (data.Dataset, error) {
+	ds, err := data.Open(path, data.Options{})
+	if err == nil {
+		sayNotes(u, path, data.Notes(ds))
+	}
+	return ds, err
+}
+
+func sayNotes(u *ui, path string, notes []string) {
+	for _, n := range notes {
+		u.say("%s: %s", path, n)
+	}
+}
+
 // wantOut is --out, which must be given.
 func wantOut(c *cli.Context, like string) (string, error) {
 	out := c.String("out")
@@ -112,6 +141,7 @@ func importAction(c *cli.Context, u *ui) error {
 	if err != nil {
 		return cause(ctx, err)
 	}
+	sayNotes(u, src, r.Notes)
 	if len(r.Bad) > 0 {
 		u.warn("%s bad images were left out; %s.import.json lists them", comma(len(r.Bad)), out)
 	}
@@ -177,7 +207,7 @@ func previewAction(c *cli.Context, u *ui) error {
 	if form, err := outForm(out); err != nil || form != asGrid {
 		return usagef("--out %s: want a .png", out)
 	}
-	ds, err := data.Open(c.Args().First(), data.Options{})
+	ds, err := openSet(u, c.Args().First())
 	if err != nil {
 		return err
 	}
@@ -208,7 +238,7 @@ func previewAction(c *cli.Context, u *ui) error {
 
 func verifyAction(c *cli.Context, u *ui) error {
 	path := c.Args().First()
-	ds, err := data.Open(path, data.Options{})
+	ds, err := openSet(u, path)
 	if err != nil {
 		return err
 	}
@@ -245,7 +275,7 @@ func verifyAction(c *cli.Context, u *ui) error {
 
 func statsAction(c *cli.Context, u *ui) error {
 	path := c.Args().First()
-	ds, err := data.Open(path, data.Options{})
+	ds, err := openSet(u, path)
 	if err != nil {
 		return err
 	}

@@ -1,3 +1,8 @@
+// Archives whose members have names that lead out of them are refused when they are opened.
+//
+//go:debug tarinsecurepath=0
+//go:debug zipinsecurepath=0
+
 // Ict trains and samples consistency models. See README.md, and ict --help.
 //
 // This folder is the program and nothing else: flags, configuration files, logs, progress, signals, exit codes, and the wiring of the

@@ -26,12 +26,17 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sets, err := filepath.Abs("../../data/testdata/sets")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata", RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ICT_BLAS", "gonum") // one less thing that differs from machine to machine
 			e.Setenv("GOMAXPROCS", "2")
 			e.Setenv("PARITY", numbers)
+			e.Setenv("SETS", sets)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

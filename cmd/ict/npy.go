@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/sbinet/npyio/npy"
-
 	"ict/checkpoint"
+	"ict/data"
 	"ict/tensor"
 )
 
@@ -35,15 +34,8 @@ func readNPY(path string) (v []float32, shape []int, err error) {
 }
 
 // parseNPY reads the array of a file of size bytes.
-func parseNPY(f io.ReadSeeker, size int64) ([]float32, []int, error) {
-	if err := checkNPYLength(f, size); err != nil {
-		return nil, nil, err
-	}
-	h, err := npyHeader(f)
-	if err != nil {
-		return nil, nil, err
-	}
-	at, err := f.Seek(0, io.SeekCurrent)
+func parseNPY(f io.Reader, size int64) ([]float32, []int, error) {
+	h, at, err := data.NPYHeader(f)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,37 +57,6 @@ func parseNPY(f io.ReadSeeker, size int64) ([]float32, []int, error) {
 		return nil, nil, err
 	}
 	return checkpoint.Float32s(b), h.Descr.Shape, nil
-}
-
-// checkNPYLength refuses a header that says it is longer than its file: the library would make room for it.
-func checkNPYLength(f io.ReadSeeker, size int64) error {
-	var b [12]byte
-	if _, err := io.ReadFull(f, b[:]); err != nil {
-		return errors.New("not a NumPy file: shorter than its header")
-	}
-	n := int64(binary.LittleEndian.Uint16(b[8:]))
-	if b[6] != 1 {
-		n = int64(binary.LittleEndian.Uint32(b[8:]))
-	}
-	if n > size {
-		return errors.New("not a NumPy file: its header is longer than the file")
-	}
-	_, err := f.Seek(0, io.SeekStart)
-	return err
-}
-
-// npyHeader reads a header; the library's reader trusts its input, so what it trips over is an error here.
-func npyHeader(f io.Reader) (h npy.Header, err error) {
-	defer func() {
-		if recover() != nil {
-			err = errors.New("not a NumPy file: its header cannot be read")
-		}
-	}()
-	r, err := npy.NewReader(f)
-	if err != nil {
-		return h, fmt.Errorf("not a NumPy file: %w", err)
-	}
-	return r.Header, nil
 }
 
 // npyHead is the header of an array of the element type, padded to 64 bytes.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sbinet/npyio/npz"
 
+	"ict/data"
 	"ict/tensor"
 )
 
@@ -79,6 +80,26 @@ func TestNPZ(t *testing.T) {
 	b, err := os.ReadFile(path)
 	if err != nil || !strings.HasSuffix(string(b), "how") {
 		t.Errorf("no note at the end of the archive")
+	}
+}
+
+// What is written can be trained on.
+func TestNPZIsASet(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.npz")
+	images := []byte{1, 2, 3, 4, 5, 6, 7, 8}
+	if err := writeNPZ(path, images, tensor.Shape{2, 2, 2, 1}, []int32{1, 0}, "how"); err != nil {
+		t.Fatal(err)
+	}
+	ds, err := data.Open(path, data.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ds.Close()
+	img := make([]byte, 4)
+	for i, want := range []int{1, 0} {
+		if label, err := ds.Image(img, i); err != nil || label != want || !bytes.Equal(img, images[4*i:4*i+4]) {
+			t.Errorf("image %d: %v, label %d, %v", i, img, label, err)
+		}
 	}
 }
 

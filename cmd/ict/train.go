@@ -146,6 +146,7 @@ func (r *session) configure() error {
 		return err
 	}
 	r.closers = append(r.closers, r.ds.Close)
+	sayNotes(r.u, r.s.Data.Path, data.Notes(r.ds))
 	h, w, ch := r.ds.Shape()
 	if b := r.before; b != nil && (b.Model.Resolution != h || b.Model.Resolution != w || b.Model.ImageChannels != ch) {
 		return usagef("%s was trained on %d×%d×%d images, %s has %d×%d×%d\n  name a set of such images with --data, or for a new run another --out",
