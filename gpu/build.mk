@@ -47,6 +47,15 @@ build/sim/libnvidia-ml.so.1: kernels/sim/nvml.c
 	$(CC) -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 -o $@ $<
 build/sim/ict test-sim: build/sim/libnvidia-ml.so.1
 
+# The tests of gpu as a program.
+define gpu_tests
+.PHONY: $(1)/gpu.test
+$(1)/gpu.test: $(1)/libictkernels.so $(1)/libcuda.so.1 $(1)/libcuda.a
+	$$(call gpu_env,$(1)) $$(GO) test -c $(2) -tags cuda -ldflags '$$(GPU_LDFLAGS)' -o $$@ ./gpu
+endef
+$(eval $(call gpu_tests,build/sim,))
+$(eval $(call gpu_tests,build/sim-asan,-asan))
+
 .PHONY: build/ict-cuda build/sim/ict test-sim
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@

@@ -46,6 +46,7 @@ type Device struct {
 	noGraph bool
 	sync    bool // ICT_SYNC
 	poison  bool // ICT_POISON
+	apart   bool // ICT_APART
 
 	compute, copies     cu.Stream
 	toCopies, toCompute cu.Event // order one stream after the other
@@ -78,7 +79,7 @@ func Open(o Options) (*Device, error) {
 	if !d.info.Usable {
 		return nil, noKernel(d.info.SM, KernelsArchs())
 	}
-	d.sync, d.poison = os.Getenv("ICT_SYNC") == "1", os.Getenv("ICT_POISON") == "1"
+	d.sync, d.poison, d.apart = os.Getenv("ICT_SYNC") == "1", os.Getenv("ICT_POISON") == "1", os.Getenv("ICT_APART") == "1"
 	d.noGraph = o.NoGraph || d.sync // nothing may wait inside a capture
 	runtime.LockOSThread()
 	d.give = append(d.give, func() error { runtime.UnlockOSThread(); return nil })
@@ -175,6 +176,9 @@ func (d *Device) Info() Info { return d.info }
 
 // Name is cuda:0 and the model.
 func (d *Device) Name() string { return fmt.Sprintf("cuda:%d %s", d.info.Device, d.info.Name) }
+
+// Apart asks programs for an allocation per tensor: ICT_APART=1, for tests that look for overruns.
+func (d *Device) Apart() bool { return d.apart }
 
 // Err is the first error of the device, or nil.
 func (d *Device) Err() error { return d.err }

@@ -20,4 +20,5 @@
 //
 //	ICT_SYNC=1    waits after each launch, so that an error names its launch, and prints its time; no graphs
 //	ICT_POISON=1  fills outputs and scratch with NaN before each launch that overwrites them
+//	ICT_APART=1   gives every tensor of a program memory of its own, so that whoever leaves one is seen
 package gpu

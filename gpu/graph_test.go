@@ -155,6 +155,28 @@ func TestWrongThread(t *testing.T) {
 	}
 }
 
+// The goroutine that opened a device stays on its thread, whatever others take meanwhile.
+func TestOneThread(t *testing.T) {
+	d := opened(t, Options{})
+	x := floats(t, d, 1, 4)
+	release := make(chan struct{})
+	defer close(release)
+	for range 20 {
+		taken := make(chan struct{})
+		go func() {
+			runtime.LockOSThread() // takes the thread that this test waited on, were it free
+			defer runtime.UnlockOSThread()
+			close(taken)
+			<-release
+		}()
+		<-taken
+		add(d, x, x, 0)
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestStickyErrors(t *testing.T) {
 	simulated(t)
 	t.Setenv("ICT_SIM_FAIL", "cuLaunchKernel:2:719")

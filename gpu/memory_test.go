@@ -321,6 +321,12 @@ func TestSimulatorGuardsMemory(t *testing.T) {
 	}
 	*(*byte)(unsafe.Add(m.(*memory).at, 100)) = 1
 	wantCode(t, "a byte behind the end", d.Close(), 700)
+	d = broken(t, Options{})
+	if m, err = d.Alloc(100); err != nil {
+		t.Fatal(err)
+	}
+	*(*byte)(unsafe.Add(m.(*memory).at, -1)) = 1
+	wantCode(t, "a byte before the beginning", d.Close(), 700)
 
 	t.Setenv("ICT_SIM_STRICT", "1")
 	d = opened(t, Options{})
@@ -338,6 +344,16 @@ func TestSimulatorGuardsMemory(t *testing.T) {
 	if got := optest.Get(t, d, x).V[9]; got != 8 {
 		t.Errorf("strict: a launch gives %v, want 8", got)
 	}
+
+	gone := x.Mem.(*memory)
+	d.Close()
+	opened(t, Options{}).Alloc(gone.bytes) // may not lie where that one lay
+	defer func() {
+		if recover() == nil {
+			t.Error("freed memory can be read")
+		}
+	}()
+	sink = *(*byte)(gone.at)
 }
 
 var sink byte

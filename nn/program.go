@@ -22,7 +22,8 @@ type Program struct {
 
 // NewProgram joins a tape and its plan with memory. arena holds plan.Bytes and may be shared with programs that never
 // run at the same time; g is the flat gradient (absent without Grad); step is the step block that dropout reads.
-// Inputs and outputs, and the gradients of those that want one, are given by Bind and BindGrad.
+// Inputs and outputs, and the gradients of those that want one, are given by Bind and BindGrad. On a backend that says
+// Apart, arena stays unused.
 func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tensor, arena tensor.Memory, step tensor.Tensor) *Program {
 	if arena.Bytes() < p.Bytes {
 		panic(fmt.Sprintf("nn: arena of %d bytes, the plan needs %d", arena.Bytes(), p.Bytes))
@@ -33,11 +34,16 @@ func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tenso
 		packed: make([]tensor.Tensor, n), written: make([]bool, n), works: make([]tensor.Tensor, len(p.works)),
 	}}
 	e := &prog.exec
+	place := func(block, bytes int) (tensor.Memory, int) { return arena, p.Blocks[block].Off }
+	if a, ok := dev.(Apart); ok && a.Apart() {
+		place = ownMemory(dev, p)
+	}
 	at := func(block int, v *Value) tensor.Tensor {
 		if block < 0 {
 			return tensor.Tensor{}
 		}
-		return tensor.Of(arena, p.Blocks[block].Off, v.DType, v.Shape...)
+		m, off := place(block, v.Shape.Elems()*v.DType.Size())
+		return tensor.Of(m, off, v.DType, v.Shape...)
 	}
 	for i, v := range t.Values {
 		switch v.Kind {
@@ -68,10 +74,30 @@ func NewProgram(dev tensor.Backend, t *Tape, p *Plan, w *Weights, g tensor.Tenso
 	}
 	for i, b := range p.works {
 		if b >= 0 {
-			e.works[i] = tensor.Of(arena, p.Blocks[b].Off, tensor.U8, p.Blocks[b].Bytes)
+			m, off := place(b, p.Blocks[b].Bytes)
+			e.works[i] = tensor.Of(m, off, tensor.U8, p.Blocks[b].Bytes)
 		}
 	}
 	return prog
+}
+
+// Apart is what a backend may offer for tests: true gives every block of a plan an allocation of its own, just as long as
+// it is. In one arena, a kernel that leaves its tensor lands in the next one, and nobody sees it.
+type Apart interface{ Apart() bool }
+
+// ownMemory allocates the blocks of p at their first use.
+func ownMemory(dev tensor.Backend, p *Plan) func(block, bytes int) (tensor.Memory, int) {
+	own := make([]tensor.Memory, len(p.Blocks))
+	return func(block, bytes int) (tensor.Memory, int) {
+		if own[block] == nil {
+			m, err := dev.Alloc(bytes)
+			if err != nil {
+				panic(fmt.Sprintf("nn: %s %v in memory of its own: %v", p.Blocks[block].Name, p.Blocks[block].Shape, err))
+			}
+			own[block] = m
+		}
+		return own[block], 0
+	}
 }
 
 // column is the view of a stack's output that belongs to one part.

@@ -144,6 +144,9 @@ func (t *Trainer) LoadState(s *checkpoint.State) error {
 
 // load fills a flat array, and the buffers where given, from tensors of a file.
 func (t *Trainer) load(get func(string) (checkpoint.Named, bool), prefix string, flat, buffers tensor.Tensor) error {
+	if err := t.dev.Sync(); err != nil { // uploads overtake what is queued, such as the copies of Init
+		return err
+	}
 	for _, e := range t.layout.Entries {
 		to := flat
 		if e.Buffer {

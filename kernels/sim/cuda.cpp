@@ -4,7 +4,9 @@
 //   * Streams are lazy. Work waits until a synchronisation, a query or an event forces it, and other streams follow only as
 //     far as they must: a forgotten wait reads what was there before. ICT_SIM_TIMING=early runs everything at once.
 //   * A copy reads its source when it runs. From the moment it could have begun until then its destination is NaN.
-//   * Memory comes full of NaN, at the end of its pages; what is freed is gone; what is left at the end is an error.
+//   * Memory comes full of NaN, at the end of its pages, between pages that nobody may touch; what is freed is closed; a byte
+//     written beside it, and what is left at the last release, are errors. (At exit would be later, but Go leaves by
+//     exit_group and runs nobody's handlers.)
 //   * Host memory of asynchronous copies must be page-locked.
 //   * Capture keeps launches with their arguments; calls that capture forbids end it.
 //
@@ -21,6 +23,9 @@
 //   ICT_SIM_SIGNALS=1        installs a SIGCHLD handler without SA_ONSTACK, as some libraries do
 //
 // Entries that do nothing here are made by dev/forward-cuda.sh stubs: they return CUDA_ERROR_NOT_SUPPORTED.
+//
+// Not there: NCCL; tensor maps, and with them TMA; a report of which kernel touched memory that is not there (the program
+// ends with SIGSEGV).
 #include "driver.hpp"
 
 #define API extern "C" __attribute__((visibility("default"))) CUresult
@@ -286,8 +291,10 @@ API cuMemAlloc(CUdeviceptr *out, size_t bytes) {
 	if (all == MAP_FAILED || mprotect(all + page, length, PROT_READ | PROT_WRITE))
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	char *at = all + page + length - rounded;
+	memset(all + page, slack, size_t(at - all) - page);
 	memset(at, 0xFF, bytes);
 	memset(at + bytes, slack, rounded - bytes);
+	ASAN_POISON_MEMORY_REGION(all + page, size_t(at - all) - page);
 	ASAN_POISON_MEMORY_REGION(at + bytes, rounded - bytes);
 	ctx->blocks[at] = {bytes, all + page, length};
 	ctx->used += bytes;

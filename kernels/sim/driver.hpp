@@ -17,6 +17,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
 #endif
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -143,7 +144,7 @@ struct GraphExec {
 	std::shared_ptr<const std::vector<Work>> work;
 };
 
-struct Block { // device memory: pages, the last bytes of which are the allocation
+struct Block { // device memory: pages, the last bytes of which are the allocation; slack before and behind it
 	size_t size;
 	char *pages;
 	size_t length; // of pages, without the guard pages on both sides
@@ -169,7 +170,8 @@ thread_local std::shared_ptr<Capture> capturing; // begun by this thread
 uint64_t dice;
 const size_t page = size_t(sysconf(_SC_PAGESIZE));
 constexpr size_t alignment = 256;
-constexpr unsigned char slack = 0xA5; // between the end of an allocation and the next multiple of alignment
+constexpr unsigned char slack = 0x7F; // on the pages of an allocation, outside it: f32 and bf16 3.4e38, f16 NaN
+constexpr size_t quarantined = 1024;  // freed blocks whose addresses are not given out again yet
 
 Context *live(Context *c) { return c && c->users > 0 ? c : nullptr; }
 
@@ -256,21 +258,29 @@ bool onHost(const char *name, Context *ctx, const void *at, size_t bytes) {
 	return false;
 }
 
-// release gives a block back; false: somebody wrote behind its end.
+// release gives a block back; false: somebody wrote beside it. Its pages stay closed for a while: whoever still uses them faults.
 bool release(Context *ctx, std::map<char *, Block>::iterator it) {
+	static std::deque<std::pair<char *, size_t>> freed;
 	Open open;
 	Block b = it->second;
-	char *end = it->first + b.size, *stop = b.pages + b.length;
-	ASAN_UNPOISON_MEMORY_REGION(end, size_t(stop - end));
-	bool clean = true;
-	for (char *p = end; p < stop; p++)
-		clean = clean && static_cast<unsigned char>(*p) == slack;
-	if (!clean)
-		complain("somebody wrote behind the end of an allocation of %zu bytes", b.size);
+	char *at = it->first, *end = at + b.size, *stop = b.pages + b.length;
+	auto clean = [](const char *from, const char *to) {
+		return std::all_of(from, to, [](char c) { return static_cast<unsigned char>(c) == slack; });
+	};
+	ASAN_UNPOISON_MEMORY_REGION(b.pages, b.length);
+	bool before = clean(b.pages, at), behind = clean(end, stop);
+	if (!before || !behind)
+		complain("somebody wrote %s an allocation of %zu bytes", behind ? "before the beginning of" : "behind the end of", b.size);
 	ctx->used -= b.size;
 	ctx->blocks.erase(it);
-	munmap(b.pages - page, b.length + 2 * page);
-	return clean;
+	mprotect(b.pages, b.length, PROT_NONE);
+	madvise(b.pages, b.length, MADV_DONTNEED);
+	freed.emplace_back(b.pages - page, b.length + 2 * page);
+	if (freed.size() > quarantined) {
+		munmap(freed.front().first, freed.front().second);
+		freed.pop_front();
+	}
+	return before && behind;
 }
 
 // ---------------------------------------------------------------------------------------------------- work
