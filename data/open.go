@@ -18,12 +18,14 @@ type format struct {
 var formats = []format{
 	{"a .pack file", matchPack, openPackAs},
 	{"MNIST idx files", matchIdx, openIdx},
-	{"a folder of images", matchTree, openTree},
+	{"a zip of images", matchZip, openTree(listZip)},
+	{"a tar of images", matchTar, openTree(listTar)},
+	{"a folder of images", matchTree, openTree(listFolder)},
 }
 
 // Open opens the image set at path, whatever its form: a packed file; MNIST's images as idx or idx.gz, with the labels
-// file beside them (a folder that holds them means the training set); a folder of PNG, JPEG, GIF, BMP, TIFF or WebP
-// images.
+// file beside them (a folder that holds them means the training set); a folder, a zip or a tar (.tar, .tar.gz, .tgz) of
+// PNG, JPEG, GIF, BMP, TIFF or WebP images.
 func Open(path string, opt Options) (Dataset, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -65,9 +67,9 @@ func readHead(path string, info os.FileInfo) ([]byte, error) {
 
 // adapt applies the options to a set whose images have a shape and labels already.
 func adapt(ds Dataset, path string, opt Options) (Dataset, error) {
-	if opt.Labels == LabelsPrefix {
+	if opt.Labels != LabelsFolders && opt.Labels != LabelsNone {
 		ds.Close()
-		return nil, fmt.Errorf("%s: labels by prefix need a folder of images", printable(path))
+		return nil, fmt.Errorf("%s: has labels of its own; labels by prefix or from a table are for a folder or an archive of images", printable(path))
 	}
 	h, w, c := ds.Shape()
 	if opt.Size == 0 && !(opt.Gray && c == 3) && opt.Labels != LabelsNone {
