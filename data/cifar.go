@@ -2,12 +2,13 @@ package data
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	slash "path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -58,8 +59,8 @@ type member struct {
 // folder is where CIFAR's files lie.
 type folder struct {
 	path    string
-	within  string            // folder within an archive
-	members map[string][]byte // of an archive; nil: path is a folder
+	within  string             // folder within an archive
+	members map[string]section // of an archive; nil: path is a folder
 	files   files
 }
 
@@ -74,11 +75,11 @@ func (f *folder) has(name string) bool {
 
 func (f *folder) open(name string) (member, error) {
 	if f.members != nil {
-		b, found := f.members[name]
+		m, found := f.members[name]
 		if !found {
-			return member{}, damaged("%s: no %s in it", printable(f.path), printable(f.within+"/"+name))
+			return member{}, damaged("%s: no %s in it", printable(f.path), printable(slash.Join(f.within, name)))
 		}
-		return member{f.path + ": " + f.within + "/" + name, bytes.NewReader(b), int64(len(b))}, nil
+		return member{f.path + ": " + slash.Join(f.within, name), io.NewSectionReader(m.r, m.at, m.size), m.size}, nil
 	}
 	at := filepath.Join(f.path, name)
 	r, size, err := f.files.open(at)
@@ -113,57 +114,62 @@ func matchCifar(path string, isFolder bool, head []byte) bool {
 	if isFolder {
 		return (&folder{path: path}).form() != nil
 	}
-	return cifarFile(path, head) != nil || len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b && isTarGz(path)
+	return cifarFile(path, head) != nil
 }
 
-// openCifar opens the training set of a folder or an archive, or a single file.
+// openCifar opens the training set of a folder, or a single file.
 func openCifar(path string, opt Options) (Dataset, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	f := &folder{path: path}
-	var c *cifar
-	var names []string
 	if info.IsDir() {
-		c = f.form()
-	} else if head, err := readHead(path, info); err != nil {
-		return nil, err
-	} else if c = cifarFile(path, head); c != nil {
-		f.path, names = filepath.Dir(path), []string{filepath.Base(path)}
-	} else if err := f.unpack(); err != nil {
-		return nil, err
+		if c := f.form(); c != nil {
+			return c.set(f, c.train, path, opt)
+		}
 	} else {
-		c = f.form()
+		head, err := readHead(path, info)
+		if err != nil {
+			return nil, err
+		}
+		if c := cifarFile(path, head); c != nil {
+			f.path = filepath.Dir(path)
+			return c.set(f, []string{filepath.Base(path)}, path, opt)
+		}
 	}
-	if c == nil { // of a folder: its files went away
-		return nil, fmt.Errorf("%s: no files of CIFAR in it, like data_batch_1 or train.bin", printable(path))
+	return nil, fmt.Errorf("%s: its files went away while they were looked at", printable(path))
+}
+
+// cifar finds the one folder of an archive that holds CIFAR's files; a nil form: there is none.
+func (l *listing) cifar(path string) (*folder, *cifar) {
+	folders := map[string]map[string]section{}
+	for _, e := range l.others {
+		within, base := slash.Split(e.name)
+		if m, ok := e.file.(section); ok {
+			if folders[within] == nil {
+				folders[within] = map[string]section{}
+			}
+			folders[within][base] = m
+		}
 	}
-	if names == nil {
-		names = c.train
+	for _, within := range slices.Sorted(maps.Keys(folders)) {
+		f := &folder{path: path, within: within, members: folders[within], files: l.opened}
+		if c := f.form(); c != nil {
+			return f, c
+		}
 	}
+	return nil, nil
+}
+
+// set opens the named files, and closes all where that fails.
+func (c *cifar) set(f *folder, names []string, path string, opt Options) (Dataset, error) {
 	b, err := c.open(f, names, opt)
 	if err != nil {
 		f.files.Close()
 		return nil, err
 	}
 	return adapt(b, path, opt)
-}
-
-// unpack reads the archive.
-func (f *folder) unpack() error {
-	r, err := os.Open(f.path)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	f.within, f.members, err = readTarGz(r, func(base string) bool {
-		return slices.ContainsFunc(cifars, func(c cifar) bool { return base == c.names || slices.Contains(c.train, base) })
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", printable(f.path), err)
-	}
-	return nil
 }
 
 // open reads all of the named files but their images.

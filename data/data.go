@@ -41,10 +41,15 @@ type Options struct {
 
 	// Labels is where labels come from.
 	//
-	//	folders   (or empty) the set's own; for a folder of images, its sorted top folders (none if there are none)
-	//	prefix    a folder of images only: the file name up to the first _, sorted
+	//	folders   (or empty) the set's own; for a folder or an archive of images, those of EDM's dataset.json at its top,
+	//	          else its sorted top folders (none if there are none)
+	//	prefix    images in folders or archives only: the file name up to the first _, sorted
 	//	none      no labels
+	//	*.json, *.csv  the path of a table of labels, for images in folders or archives (docs/data.md)
 	Labels string
+
+	// Classes is how many classes a table of numbers stands for; 0: each must have an image.
+	Classes int
 
 	inOrder bool // images are read one after the other, as by an import
 }
@@ -81,10 +86,13 @@ func (o *Options) check() error {
 	default:
 		return fmt.Errorf("data: crop: got %q, want dhariwal, center, fit or none", o.Crop)
 	}
-	switch o.Labels {
-	case LabelsFolders, LabelsPrefix, LabelsNone:
+	switch {
+	case o.Labels == LabelsFolders || o.Labels == LabelsPrefix || o.Labels == LabelsNone || IsTable(o.Labels):
 	default:
-		return fmt.Errorf("data: labels: got %q, want folders, prefix or none", o.Labels)
+		return fmt.Errorf("data: labels: got %q, want folders, prefix, none, or a table, *.json or *.csv", o.Labels)
+	}
+	if o.Classes < 0 || o.Classes > maxClasses || o.Classes > 0 && !IsTable(o.Labels) {
+		return fmt.Errorf("data: classes: got %d, want 1 to %s, with a table of labels", o.Classes, comma(maxClasses))
 	}
 	if o.Size < 0 || o.Size > MaxSize {
 		return fmt.Errorf("data: size: got %d, want 1 to %d", o.Size, MaxSize)

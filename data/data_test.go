@@ -134,7 +134,7 @@ func TestOptions(t *testing.T) {
 		want string
 	}{
 		{Options{Size: 4, Crop: "zoom"}, "dhariwal, center, fit or none"},
-		{Options{Labels: "tags"}, "folders, prefix or none"},
+		{Options{Labels: "tags"}, "folders, prefix, none, or a table"},
 		{Options{Crop: "center"}, "needs a size"},
 		{Options{Size: -1}, "want 1 to 8192"},
 		{Options{Size: 8193, Crop: "fit"}, "want 1 to 8192"},

@@ -84,7 +84,7 @@ func TestIdxOptions(t *testing.T) {
 	wantError(t, err, "got 3 labels, want 4")
 	writeFile(t, dir+"/train-labels-idx1-ubyte", idxFile([]byte{0, 1, 0, 1}, 4))
 	_, err = Open(dir, Options{Labels: "prefix"})
-	wantError(t, err, "need a folder of images")
+	wantError(t, err, "are for a folder or an archive of images")
 	_, err = Open(dir, Options{Size: 8})
 	wantError(t, err, "4×4 pixels, want 8×8")
 	ds = open(t, dir, Options{Size: 8, Crop: "fit", Gray: true})

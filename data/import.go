@@ -5,16 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ImportOptions says how images become a packed set.
 type ImportOptions struct {
-	Size   int    // as in Options, like the next three
-	Crop   string //
-	Gray   bool   //
-	Labels string //
+	Size    int    // as in Options, like the next four
+	Crop    string //
+	Gray    bool   //
+	Labels  string //
+	Classes int    //
 
 	Workers int // 0: one per core
 
@@ -25,6 +31,9 @@ type ImportOptions struct {
 
 	// Limit takes that many images, evenly spread over the sorted order: entries ⌊j·N/Limit⌋. 0 takes all.
 	Limit int
+
+	// Say, unless nil, is told in a line whether an earlier import is gone on with.
+	Say func(line string)
 }
 
 // The values of ImportOptions.BadImages.
@@ -56,8 +65,12 @@ type Report struct {
 
 // Import writes the set at src as a packed file dst, in the source's order. Nothing has the name dst before it is
 // complete and checked; an older dst is replaced then. progress, unless nil, is called after each image.
+//
+// An import that ended early with images done, whatever ended it, even SIGKILL, leaves them in <dst>.partial; where
+// Import knows of that its error is an [Unfinished]. The same call goes on there, with the bytes of an import that
+// nobody disturbed.
 func Import(ctx context.Context, src, dst string, o ImportOptions, progress func(done, total int)) (Report, error) {
-	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels, inOrder: true}
+	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels, Classes: o.Classes, inOrder: true}
 	if err := errors.Join(opt.check(), o.check()); err != nil {
 		return Report{}, err
 	}
@@ -74,17 +87,83 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 	if t, ok := ds.(*tree); ok {
 		r.Ignored = t.ignored
 	}
-	p, err := newPackWriter(dst, h, w, c, ds.ClassNames())
+	n := ds.Len()
+	if o.Limit > 0 {
+		n = min(n, o.Limit)
+	}
+	id, err := identify(src, dst, opt, ds, n)
 	if err != nil {
 		return r, err
 	}
-	if err = o.copy(ctx, p, ds, &r, progress); err == nil {
+	p, err := openPackWriter(dst, h, w, c, ds.ClassNames())
+	if err != nil {
+		return r, err
+	}
+	m := importing{ImportOptions: o, ds: ds, p: p, n: n, r: &r}
+	err = m.resume(ctx, id)
+	if err == nil {
+		err = m.copy(ctx, progress)
+	}
+	if err == nil {
 		err = finishImport(ctx, p, r)
 	}
 	if err != nil {
-		p.abort()
+		err = m.unfinished(err)
 	}
 	return r, err
+}
+
+// importing is an import at work.
+type importing struct {
+	ImportOptions
+	ds   Dataset
+	p    *packWriter
+	n    int // images to take
+	done int // images looked at
+	r    *Report
+}
+
+// at is the entry of the source that image j is.
+func (m *importing) at(j int) int { return int(int64(j) * int64(m.ds.Len()) / int64(m.n)) }
+
+// Unfinished is the error of an import that can be gone on with: Done of Total images are in Partial.
+type Unfinished struct {
+	Err         error
+	Done, Total int
+	Partial     string
+}
+
+func (u *Unfinished) Error() string {
+	what := u.Err.Error()
+	if errors.Is(u.Err, syscall.ENOSPC) || errors.Is(u.Err, syscall.EDQUOT) {
+		what = "the disk is full: " + what
+	}
+	return fmt.Sprintf("%s\n  %s of %s images are in %s; the same command goes on there", what, comma(u.Done), comma(u.Total), printable(u.Partial))
+}
+
+func (u *Unfinished) Unwrap() error { return u.Err }
+
+// unfinished ends an import that failed.
+func (m *importing) unfinished(err error) error {
+	switch {
+	case m.p.journal == nil: // it could not go on with what is there, which stays
+		m.p.f.Close()
+		return err
+	case m.p.images() == 0:
+		m.p.abort()
+		return err
+	}
+	if e := m.p.flush(); e != nil { // not all of what was added has arrived
+		if info, e := m.p.f.Stat(); e == nil {
+			m.done = min(m.done, int(max(info.Size()-packHeader, 0))/(m.p.h*m.p.w*m.p.c))
+		}
+		if !errors.Is(err, e) {
+			err = fmt.Errorf("%w (and then: %v)", err, e)
+		}
+	}
+	m.p.journal.f.Close()
+	m.p.f.Close()
+	return &Unfinished{err, m.done, m.n, m.p.f.Name()}
 }
 
 func (o ImportOptions) check() error {
@@ -99,41 +178,71 @@ func (o ImportOptions) check() error {
 	return nil
 }
 
-// copy writes the images and notes the bad ones.
-func (o ImportOptions) copy(ctx context.Context, p *packWriter, ds Dataset, r *Report, progress func(done, total int)) error {
-	n, total := ds.Len(), ds.Len()
-	if o.Limit > 0 {
-		n = min(n, o.Limit)
-	}
-	at := func(j int) int { return int(int64(j) * int64(total) / int64(n)) }
-	err := each(ctx, ds, n, o.Workers, at, func(j int, img []byte, label int, err error) error {
-		if err == nil {
-			err = p.add(img, label)
-			r.Images++
-		} else {
-			err = o.bad(r, at(j), n, err)
-		}
-		if err == nil && progress != nil {
-			progress(j+1, n)
-		}
+// flushEvery is how much time an import may lose when it is killed.
+const flushEvery = 200 * time.Millisecond
+
+// copy writes the images that are not done yet and notes the bad ones.
+func (m *importing) copy(ctx context.Context, progress func(done, total int)) error {
+	if err := m.room(); err != nil {
 		return err
+	}
+	first, flushed := m.done, time.Now()
+	if first > 0 && progress != nil {
+		progress(first, m.n)
+	}
+	err := each(ctx, m.ds, m.n-first, m.Workers, func(j int) int { return m.at(first + j) }, func(_ int, img []byte, label int, err error) error {
+		if err == nil {
+			if err = m.p.add(img, label); err == nil {
+				err = m.p.journal.good(label, crc32.Checksum(img, castagnoli))
+			}
+		} else if err = m.bad(m.at(m.done), err.Error(), err); err == nil {
+			err = m.p.journal.bad(m.r.Bad[len(m.r.Bad)-1].Error)
+		}
+		if err != nil {
+			return err
+		}
+		m.done++
+		if time.Since(flushed) > flushEvery {
+			if err := m.p.flush(); err != nil {
+				return err
+			}
+			flushed = time.Now()
+		}
+		if progress != nil {
+			progress(m.done, m.n)
+		}
+		return nil
 	})
-	if err == nil && r.Images == 0 {
-		return damaged("%s: no image left: all %s are bad, the first: %s", printable(r.Source), comma(n), r.Bad[0].Error)
+	m.r.Images = m.p.images()
+	if err == nil && m.r.Images == 0 {
+		return damaged("%s: no image left: all %s are bad, the first: %s", printable(m.r.Source), comma(m.n), m.r.Bad[0].Error)
 	}
 	return err
 }
 
-// bad notes a bad image or stops the import.
-func (o ImportOptions) bad(r *Report, index, n int, err error) error {
-	allowed := strconv.FormatFloat(100*o.MaxBad, 'g', 4, 64) + " %"
-	if o.BadImages != BadSkip {
+// room refuses to begin what the disk cannot hold.
+func (m *importing) room() error {
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(int(m.p.f.Fd()), &s); err != nil {
+		return nil // then writing will tell
+	}
+	need, free := uint64(m.n-m.done)*uint64(m.p.h*m.p.w*m.p.c+8), s.Bavail*uint64(s.Frsize)
+	if need > free {
+		return fmt.Errorf("%s: %s bytes are still to be written, %s are free; make room, or choose another place", printable(m.p.dst), comma(need), comma(free))
+	}
+	return nil
+}
+
+// bad notes a bad image, with what is wrong, or stops the import.
+func (m *importing) bad(index int, what string, err error) error {
+	allowed := strconv.FormatFloat(100*m.MaxBad, 'g', 4, 64) + " %"
+	if m.BadImages != BadSkip {
 		return fmt.Errorf("%w\n  to leave such files out: --bad-images skip (at most %s may be bad)", err, allowed)
 	}
-	r.Bad = append(r.Bad, BadImage{index, err.Error()})
-	if float64(len(r.Bad)) > o.MaxBad*float64(n) {
+	m.r.Bad = append(m.r.Bad, BadImage{index, what[:min(len(what), maxRecordText)]})
+	if float64(len(m.r.Bad)) > m.MaxBad*float64(m.n) {
 		return damaged("%s: %s bad images of %s, at most %s may be bad; the first: %s\n  --max-bad allows another share",
-			printable(r.Source), comma(len(r.Bad)), comma(n), allowed, r.Bad[0].Error)
+			printable(m.r.Source), comma(len(m.r.Bad)), comma(m.n), allowed, m.r.Bad[0].Error)
 	}
 	return nil
 }

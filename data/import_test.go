@@ -1,6 +1,7 @@
 package data
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -92,7 +95,7 @@ func TestImportBadImages(t *testing.T) {
 	opt.MaxBad = 0.049
 	_, err := Import(context.Background(), src, dst, opt, nil)
 	wantError(t, err, src+": 2 bad images of 40, at most 4.9 % may be bad; the first: "+src+"/0/005.jpg")
-	equal(t, "nothing left behind", contents(t, out), []string(nil))
+	equal(t, "what can be gone on with", contents(t, out), []string{"a.pack.partial", "a.pack.partial.journal"})
 
 	opt.MaxBad = 0.05
 	r := must[Report](t)(Import(context.Background(), src, dst, opt, nil))
@@ -117,7 +120,7 @@ func TestImportBadImages(t *testing.T) {
 	equal(t, "nothing left behind", contents(t, out), []string{"a.pack", "a.pack.import.json"})
 }
 
-// An import that is stopped leaves the old file and nothing else, and no goroutine.
+// An import that is stopped leaves the old file, what can be gone on with, and no goroutine.
 func TestImportStopped(t *testing.T) {
 	src, out := photos(t, 40), t.TempDir()
 	dst := out + "/a.pack"
@@ -130,11 +133,13 @@ func TestImportStopped(t *testing.T) {
 				cancel()
 			}
 		})
-		if at < 40 && err != context.Canceled || !errors.Is(err, context.Canceled) {
+		var u *Unfinished
+		if !errors.Is(err, context.Canceled) || !errors.As(err, &u) || u.Done != at {
 			t.Errorf("stopped at %d: got %v", at, err)
 		}
+		wantError(t, err, fmt.Sprintf("\n  %d of 40 images are in %s.partial; the same command goes on there", u.Done, dst))
 	}
-	equal(t, "files", contents(t, out), []string{"a.pack"})
+	equal(t, "files", contents(t, out), []string{"a.pack", "a.pack.partial", "a.pack.partial.journal"})
 	equal(t, "old file", must[[]byte](t)(os.ReadFile(dst)), []byte("old"))
 	for range 100 {
 		if runtime.NumGoroutine() <= before {
@@ -145,17 +150,221 @@ func TestImportStopped(t *testing.T) {
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
-// What a killed import left is written over; what a living one writes is not.
+// stop ends an import after n images.
+func stop(t *testing.T, src, dst string, o ImportOptions, n int) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := Import(ctx, src, dst, o, func(done, _ int) {
+		if done >= n {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+// Whatever happens to the files of an import that was stopped, the next one ends with the bytes of one that was not,
+// and takes over what is whole.
+func TestImportResumes(t *testing.T) {
+	src, out := photos(t, 40, 3, 17), t.TempDir()
+	dst, opt := out+"/a.pack", ImportOptions{Size: 8, Crop: "fit", BadImages: BadSkip, MaxBad: 0.1}
+	must[Report](t)(Import(context.Background(), src, out+"/whole.pack", opt, nil))
+	want := [2][]byte{must[[]byte](t)(os.ReadFile(out + "/whole.pack")), must[[]byte](t)(os.ReadFile(out + "/whole.pack.import.json"))}
+	partial, journal := dst+".partial", dst+".partial.journal"
+	const image, recorded = 8 * 8 * 3, recordHead + 4
+	change := func(path string, at int64, with string) {
+		f := must[*os.File](t)(os.OpenFile(path, os.O_WRONLY, 0))
+		must[int](t)(f.WriteAt([]byte(with), at))
+		f.Close()
+	}
+	cut := func(path string, to int64) {
+		if err := os.Truncate(path, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, c := range map[string]struct {
+		disturb func()
+		said    string
+		first   int // image that is done again
+	}{
+		"nothing":          {func() {}, "going on with " + partial + ": 30 of 40 images are there and whole", 30},
+		"image":            {func() { change(partial, packHeader+2*image+5, "?") }, ": 2 of 40", 2},
+		"fewer images":     {func() { cut(partial, packHeader+8*image+1) }, ": 9 of 40", 9}, // image 3 is bad
+		"no images":        {func() { cut(partial, 0) }, "", 0},
+		"more images":      {func() { cut(partial, packHeader+50*image) }, ": 30 of 40", 30},
+		"record":           {func() { change(journal, journalHeader+4+recorded+5, "?") }, ": 1 of 40", 1},
+		"shorter journal":  {func() { cut(journal, journalHeader+4+recorded+7) }, ": 1 of 40", 1},
+		"no journal":       {func() { os.Remove(journal) }, "has no journal; beginning anew", 0},
+		"half a header":    {func() { cut(journal, 20) }, "has no journal; beginning anew", 0},
+		"another identity": {func() { change(journal, 9, "???") }, "has no journal", 0},
+		"no partial":       {func() { os.Remove(partial) }, "", 0},
+	} {
+		stop(t, src, dst, opt, 30)
+		c.disturb()
+		var said []string
+		opt.Say = func(line string) { said = append(said, line) }
+		first := -1
+		must[Report](t)(Import(context.Background(), src, dst, opt, func(done, _ int) {
+			if first < 0 {
+				first = done
+			}
+		}))
+		if c.said == "" && said != nil || c.said != "" && (len(said) != 1 || !strings.Contains(said[0], c.said)) {
+			t.Errorf("%s: said %q, want %q", what, said, c.said)
+		}
+		equal(t, what+": first", first, max(c.first, 1))
+		got := [2][]byte{must[[]byte](t)(os.ReadFile(dst)), must[[]byte](t)(os.ReadFile(dst + ".import.json"))}
+		if !bytes.Equal(got[0], want[0]) || !bytes.Equal(got[1], want[1]) {
+			t.Errorf("%s: not the bytes of an import that nobody disturbed", what)
+		}
+		equal(t, what+": files", contents(t, out), []string{"a.pack", "a.pack.import.json", "whole.pack", "whole.pack.import.json"})
+	}
+}
+
+// Another source, or other options, is another import.
+func TestImportIdentity(t *testing.T) {
+	src, dst := photos(t, 20), t.TempDir()+"/a.pack"
+	table := src + "/../labels.csv"
+	var rows strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&rows, "%d/%03d.jpg,%d\n", 3*i/20, i, i%2)
+	}
+	writeFile(t, table, []byte(rows.String()))
+	base := ImportOptions{Size: 8, Crop: "fit", Labels: table, Workers: 2, BadImages: BadSkip}
+	name := src + "/0/000.jpg"
+	old, info := must[[]byte](t)(os.ReadFile(name)), must[os.FileInfo](t)(os.Stat(name))
+	again := func(what, word string, change func(o *ImportOptions)) {
+		t.Helper()
+		os.Remove(dst + ".partial.journal")
+		stop(t, src, dst, base, 10)
+		o, said := base, ""
+		change(&o)
+		o.Say = func(line string) { said += line }
+		must[Report](t)(Import(context.Background(), src, dst, o, nil))
+		if !strings.Contains(said, word) {
+			t.Errorf("%s: said %q, want %q", what, said, word)
+		}
+	}
+	again("workers and bad images", "10 of 20 images are there and whole", func(o *ImportOptions) { o.Workers, o.BadImages = 1, BadFail })
+	other := "of another source or of other options; beginning anew"
+	again("size", other, func(o *ImportOptions) { o.Size = 9 })
+	again("crop", other, func(o *ImportOptions) { o.Crop = "center" })
+	again("gray", other, func(o *ImportOptions) { o.Gray = true })
+	again("labels", other, func(o *ImportOptions) { o.Labels = "none" })
+	again("limit", other, func(o *ImportOptions) { o.Limit = 19 })
+	again("table", other, func(*ImportOptions) { writeFile(t, table, []byte("path,label\n"+rows.String())) })
+	again("file", other, func(*ImportOptions) { writeFile(t, name, append(old, 0)) })
+	writeFile(t, name, old)
+	again("contents alone", "does not hold what the source holds now; beginning anew", func(*ImportOptions) {
+		changed := bytes.Clone(old)
+		changed[len(changed)-40] ^= 0xff // in the scan
+		writeFile(t, name, old)
+		if err := os.Chtimes(name, time.Time{}, info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		stop(t, src, dst, base, 10)
+		writeFile(t, name, changed)
+		if err := os.Chtimes(name, time.Time{}, info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	// Into the folder that is imported.
+	writeFile(t, name, old)
+	inside := src + "/a.pack"
+	stop(t, src, inside, base, 10)
+	said := ""
+	base.Say = func(line string) { said += line }
+	must[Report](t)(Import(context.Background(), src, inside, base, nil))
+	if !strings.Contains(said, "10 of 20") {
+		t.Errorf("inside: said %q", said)
+	}
+}
+
+// fullDisk takes so many bytes.
+type fullDisk struct{ left int }
+
+func (d *fullDisk) Write(p []byte) (int, error) {
+	if d.left -= len(p); d.left < 0 {
+		return 0, &os.PathError{Op: "write", Path: "a.pack.partial", Err: syscall.ENOSPC}
+	}
+	return len(p), nil
+}
+
+func TestImportFullDisk(t *testing.T) {
+	src, dst := photos(t, 20), t.TempDir()+"/a.pack"
+	opt := ImportOptions{Size: 8, Crop: "fit"}
+	stop(t, src, dst, opt, 10)
+	ds := open(t, src, Options{Size: 8, Crop: "fit"})
+	p := must[*packWriter](t)(openPackWriter(dst, 8, 8, 3, ds.ClassNames()))
+	m := importing{ImportOptions: opt, ds: ds, p: p, n: 20, r: &Report{}}
+	id := must[[32]byte](t)(identify(src, dst, Options{Size: 8, Crop: "fit", Labels: "folders"}, ds, 20))
+	if err := m.resume(context.Background(), id); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "resumed", m.done, 10)
+	p.buf = bufio.NewWriterSize(&fullDisk{300}, 16)
+	err := m.unfinished(m.copy(context.Background(), nil))
+	wantError(t, err, "the disk is full: write a.pack.partial: no space left on device\n  10 of 20 images are in "+dst+".partial; the same command goes on there")
+	said := ""
+	opt.Say = func(line string) { said = line }
+	must[Report](t)(Import(context.Background(), src, dst, opt, nil))
+	if !strings.Contains(said, "10 of 20") {
+		t.Errorf("said %q", said)
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	write := func(n int) []byte {
+		var b bytes.Buffer
+		j := journal{buf: bufio.NewWriter(&b)}
+		j.seal(append([]byte(journalMagic), make([]byte, 32)...))
+		for i := range n {
+			if i%3 == 2 {
+				j.bad("broken")
+			} else {
+				j.good(i, uint32(i))
+			}
+		}
+		j.buf.Flush()
+		return b.Bytes()
+	}
+	f.Add(write(0))
+	f.Add(write(5))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		j, _, ok := readJournal(bytes.NewReader(b))
+		if !ok {
+			return
+		}
+		w := bytes.NewBuffer(nil)
+		again := journal{buf: bufio.NewWriter(w)}
+		again.seal(b[:journalHeader])
+		for {
+			r, ok := j.next()
+			if !ok {
+				break
+			}
+			again.write(r.label, r.sum, r.text)
+		}
+		again.buf.Flush()
+		if !bytes.Equal(w.Bytes(), b[:j.read]) || again.sum != j.sum {
+			t.Error("what was read is not what is written")
+		}
+	})
+}
+
+// What a killed import left without a journal is written over; what a living one writes is not.
 func TestImportTemporary(t *testing.T) {
 	src, dst := photos(t, 5), t.TempDir()+"/a.pack"
-	writeFile(t, dst+".tmp", bytes.Repeat([]byte("left"), 1<<20))
+	writeFile(t, dst+".partial", bytes.Repeat([]byte("left"), 1<<20))
 	must[Report](t)(Import(context.Background(), src, dst, ImportOptions{Size: 8, Crop: "fit"}, nil))
 	info := must[os.FileInfo](t)(os.Stat(dst))
 	equal(t, "size", info.Size(), int64(packHeader+5*8*8*3+5*8+3*5))
 
 	other := must[*packWriter](t)(newPackWriter(dst, 1, 1, 1, nil))
 	_, err := Import(context.Background(), src, dst, ImportOptions{Size: 8, Crop: "fit"}, nil)
-	wantError(t, err, dst+".tmp: another import is writing it")
+	wantError(t, err, dst+".partial: another import is writing it")
 	if err := errors.Join(other.add([]byte{1}, -1), other.complete(context.Background()), other.publish()); err != nil {
 		t.Fatal(err)
 	}

@@ -390,3 +390,18 @@ func (b *batches) checkSums(ctx context.Context) (bad []BadImage, err error) {
 	}
 	return bad, nil
 }
+
+// readGrowing reads size bytes and takes no more memory than there are, whatever size claims.
+func readGrowing(r io.Reader, size int64) ([]byte, error) {
+	const first = 1 << 20
+	b := make([]byte, 0, min(size, first))
+	for int64(len(b)) < size {
+		next := min(size-int64(len(b)), max(first, int64(len(b))))
+		at := len(b)
+		b = append(b, make([]byte, next)...)
+		if n, err := io.ReadFull(r, b[at:]); err != nil {
+			return b[:at+n], err
+		}
+	}
+	return b, nil
+}

@@ -22,14 +22,16 @@ var formats = []format{
 	{"downsampled ImageNet batches", matchDownsampled, openDownsampled},
 	{"an npz or npy file of images", matchNumpy, openArrays},
 	{"a pickled batch of images", matchPickle, openArrays},
+	{"a zip of images", matchZip, openZip},
+	{"a tar of images or of CIFAR's files", matchTar, openTar},
 	{"a folder of images", matchTree, openTree},
 }
 
 // Open opens the image set at path, whatever its form: a packed file; MNIST's images as idx or idx.gz, with the labels
 // file beside them; CIFAR-10 or CIFAR-100, binary or python, as the tar.gz, the folder in it or one of its files; batches
-// of the downsampled ImageNet, npz or pickled, one or a folder of them; an npz or npy of images; a folder of PNG, JPEG,
-// GIF, BMP, TIFF or WebP images. A folder or an archive that holds a training and a test set means the training set.
-// [Notes] says what a reader of the set should know.
+// of the downsampled ImageNet, npz or pickled, one or a folder of them; an npz or npy of images; a folder, a zip or a tar
+// (.tar, .tar.gz, .tgz) of PNG, JPEG, GIF, BMP, TIFF or WebP images. A folder or an archive that holds a training and a
+// test set means the training set. [Notes] says what a reader of the set should know.
 func Open(path string, opt Options) (Dataset, error) {
 	if err := opt.check(); err != nil {
 		return nil, err
@@ -71,9 +73,9 @@ func readHead(path string, info os.FileInfo) ([]byte, error) {
 
 // adapt applies the options to a set whose images have a shape and labels already.
 func adapt(ds Dataset, path string, opt Options) (Dataset, error) {
-	if opt.Labels == LabelsPrefix {
+	if opt.Labels != LabelsFolders && opt.Labels != LabelsNone {
 		ds.Close()
-		return nil, fmt.Errorf("%s: labels by prefix need a folder of images", printable(path))
+		return nil, fmt.Errorf("%s: has labels of its own; labels by prefix or from a table are for a folder or an archive of images", printable(path))
 	}
 	h, w, c := ds.Shape()
 	if opt.Size == 0 && !(opt.Gray && c == 3) && opt.Labels != LabelsNone {

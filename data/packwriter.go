@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -15,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packWriter writes a packed file as <dst>.tmp, under a lock, and renames it when it is complete and checked.
+// packWriter writes a packed file as <dst>.partial, under a lock, and renames it when it is complete and checked. What
+// has a journal beside it can be gone on with.
 type packWriter struct {
 	dst     string
 	f       *os.File
@@ -24,21 +26,53 @@ type packWriter struct {
 	classes []string
 	labels  []byte
 	sums    []byte
+	journal *journal // nil: none
 }
 
-// newPackWriter starts a file of images (h,w,c).
+// newPackWriter starts a file of images (h,w,c), or empties what another left.
 func newPackWriter(dst string, h, w, c int, classes []string) (*packWriter, error) {
-	f, err := createLocked(dst + ".tmp")
+	p, err := openPackWriter(dst, h, w, c, classes)
+	if err == nil {
+		err = p.rewind(0)
+	}
+	return p, err
+}
+
+// openPackWriter locks a file of images (h,w,c) as it is; rewind comes next.
+func openPackWriter(dst string, h, w, c int, classes []string) (*packWriter, error) {
+	f, err := openLocked(dst + ".partial")
 	if err != nil {
 		return nil, err
 	}
-	p := &packWriter{dst: dst, f: f, buf: bufio.NewWriterSize(f, 1<<20), h: h, w: w, c: c, classes: classes}
-	p.buf.Write(make([]byte, packHeader)) // no magic yet; the writer keeps its first error
-	return p, nil
+	return &packWriter{dst: dst, f: f, buf: bufio.NewWriterSize(f, 1<<20), h: h, w: w, c: c, classes: classes}, nil
 }
 
-// createLocked makes a file, or empties what a killed import left, unless another process is writing it.
-func createLocked(path string) (*os.File, error) {
+// rewind leaves the first n images, and writing goes on behind them.
+func (p *packWriter) rewind(n int) error {
+	p.labels, p.sums = p.labels[:4*n], p.sums[:4*n]
+	end := packHeader + int64(n)*int64(p.h*p.w*p.c)
+	err := p.f.Truncate(end)
+	if err == nil { // no magic yet, and none that an import left when it was killed at its end
+		_, err = p.f.WriteAt(make([]byte, packHeader), 0)
+	}
+	if err == nil {
+		_, err = p.f.Seek(end, io.SeekStart)
+	}
+	p.buf.Reset(p.f)
+	return err
+}
+
+// flush hands everything to the operating system, images before the journal that speaks of them.
+func (p *packWriter) flush() error {
+	err := p.buf.Flush()
+	if err == nil && p.journal != nil {
+		err = p.journal.buf.Flush()
+	}
+	return err
+}
+
+// openLocked opens a file, or makes it, unless another process is writing it.
+func openLocked(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, err
@@ -55,9 +89,6 @@ func createLocked(path string) (*os.File, error) {
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = fmt.Errorf("%s: another import is writing it", printable(path))
 	}
-	if err == nil {
-		err = f.Truncate(0)
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -70,14 +101,22 @@ func (p *packWriter) add(img []byte, label int) error {
 	if len(img) != p.h*p.w*p.c || label < -1 || label >= len(p.classes) || (label < 0) != (len(p.classes) == 0) {
 		panic(fmt.Sprintf("data: pack: image of %d bytes, label %d; want (%d,%d,%d), %d classes", len(img), label, p.h, p.w, p.c, len(p.classes)))
 	}
-	if len(p.sums)/4 == math.MaxInt32 {
+	if p.images() == math.MaxInt32 {
 		return fmt.Errorf("%s: more than %s images", printable(p.dst), comma(math.MaxInt32))
 	}
 	_, err := p.buf.Write(img)
-	p.labels = binary.LittleEndian.AppendUint32(p.labels, uint32(label))
-	p.sums = binary.LittleEndian.AppendUint32(p.sums, crc32.Checksum(img, castagnoli))
+	p.note(label, crc32.Checksum(img, castagnoli))
 	return err
 }
+
+// note adds to the manifest.
+func (p *packWriter) note(label int, sum uint32) {
+	p.labels = binary.LittleEndian.AppendUint32(p.labels, uint32(label))
+	p.sums = binary.LittleEndian.AppendUint32(p.sums, sum)
+}
+
+// images is how many there are.
+func (p *packWriter) images() int { return len(p.sums) / 4 }
 
 // complete writes the manifest and the header and reads everything back.
 func (p *packWriter) complete(ctx context.Context) error {
@@ -103,7 +142,11 @@ func (p *packWriter) publish() error {
 	if err := os.Rename(p.f.Name(), p.dst); err != nil {
 		return err
 	}
-	return errors.Join(p.f.Close(), syncFolder(filepath.Dir(p.dst)))
+	err := p.f.Close()
+	if p.journal != nil {
+		err = errors.Join(err, p.journal.remove())
+	}
+	return errors.Join(err, syncFolder(filepath.Dir(p.dst)))
 }
 
 // manifest returns the part behind the images, and how many bytes of it are class names.
@@ -124,7 +167,7 @@ func (p *packWriter) header(names int, manifest uint32) []byte {
 	} {
 		binary.LittleEndian.PutUint32(b[f.at:], uint32(f.v))
 	}
-	binary.LittleEndian.PutUint64(b[atImages:], uint64(len(p.sums)/4))
+	binary.LittleEndian.PutUint64(b[atImages:], uint64(p.images()))
 	binary.LittleEndian.PutUint32(b[atManifest:], manifest)
 	binary.LittleEndian.PutUint32(b[atCheck:], crc32.Checksum(b[:atCheck], castagnoli))
 	return b
@@ -132,6 +175,9 @@ func (p *packWriter) header(names int, manifest uint32) []byte {
 
 // abort leaves nothing behind.
 func (p *packWriter) abort() {
+	if p.journal != nil {
+		p.journal.remove()
+	}
 	os.Remove(p.f.Name())
 	p.f.Close()
 }

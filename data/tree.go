@@ -3,131 +3,163 @@ package data
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// tree is a folder of images, read in place: sorted folder by folder, labels from the top folders or from the names.
+// tree is the images of a folder or an archive, read in place: sorted folder by folder, labels from the top folders, from
+// the names, or from a table.
 type tree struct {
 	root    string
-	files   []string // slash-separated, relative to root
-	labels  []int32  // nil: none
+	files   []entry
+	labels  []int32 // nil: none
 	classes []string
 	opt     Options
 	h, w, c int
 	ignored int // files that are not images
+	close   func() error
 }
 
 func matchTree(_ string, folder bool, _ []byte) bool { return folder }
 
 func openTree(path string, opt Options) (Dataset, error) {
-	t := &tree{root: path, opt: opt, c: 3}
+	l, err := listFolder(path)
+	return l.tree(path, opt, err)
+}
+
+func openZip(path string, opt Options) (Dataset, error) {
+	l, err := listZip(path)
+	return l.tree(path, opt, err)
+}
+
+func openTar(path string, opt Options) (Dataset, error) {
+	l, err := listTar(path)
+	if err == nil {
+		if f, c := l.cifar(path); c != nil {
+			return c.set(f, c.train, path, opt)
+		}
+	}
+	return l.tree(path, opt, err)
+}
+
+// tree makes a set of the images that were found, unless finding them failed.
+func (l *listing) tree(path string, opt Options, err error) (Dataset, error) {
+	if l == nil {
+		return nil, err
+	}
+	t := &tree{root: path, files: l.images, opt: opt, c: 3, ignored: l.ignored, close: l.opened.Close}
 	if opt.Gray {
 		t.c = 1
 	}
-	if err := t.list(); err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+	case len(t.files) == 0:
+		err = fmt.Errorf("%s: no PNG, JPEG, GIF, BMP, TIFF or WebP images in it", printable(path))
+	case len(t.files) > math.MaxInt32:
+		err = fmt.Errorf("%s: more than %s images", printable(path), comma(math.MaxInt32))
+	default:
+		if err = t.label(l); err == nil {
+			err = t.measure()
+		}
 	}
-	if err := t.label(); err != nil {
-		return nil, err
-	}
-	if err := t.measure(); err != nil {
+	if err != nil {
+		l.opened.Close()
 		return nil, err
 	}
 	return t, nil
 }
 
-// list finds the images. Hidden files and folders are left out, links to files followed.
-func (t *tree) list() error {
-	err := filepath.WalkDir(t.root+string(filepath.Separator), func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(t.root, path)
-		switch {
-		case err != nil || rel == ".":
-			return err
-		case e.Name()[0] == '.' && e.IsDir():
-			return fs.SkipDir
-		case e.IsDir() || e.Name()[0] == '.':
-			return nil
-		}
-		mode := e.Type()
-		if mode&fs.ModeSymlink != 0 {
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			if info.IsDir() {
-				return fmt.Errorf("%s: a link to a folder; put the folder itself there, or open what it links to", printable(path))
-			}
-			mode = info.Mode().Type()
-		}
-		switch strings.ToLower(filepath.Ext(rel)) {
-		case ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp":
-			if mode != 0 {
-				return fmt.Errorf("%s: neither a file nor a link to one", printable(path))
-			}
-			t.files = append(t.files, filepath.ToSlash(rel))
-		default:
-			t.ignored++
-		}
-		return nil
-	})
+// label finds out the labels, as Options.Labels says.
+func (t *tree) label(l *listing) error {
 	switch {
-	case err != nil:
-		return err
-	case len(t.files) == 0:
-		return fmt.Errorf("%s: no PNG, JPEG, GIF, BMP, TIFF or WebP images in this folder", printable(t.root))
-	case len(t.files) > math.MaxInt32:
-		return fmt.Errorf("%s: more than %s images", printable(t.root), comma(math.MaxInt32))
+	case t.opt.Labels == LabelsNone:
+		return nil
+	case t.opt.Labels == LabelsPrefix:
+		return t.labelByName(t.prefix)
+	case t.opt.Labels != LabelsFolders:
+		return t.labelByFile(t.opt.Labels, diskFile(t.opt.Labels), t.opt.Classes)
+	case l.table != nil: // what made the tree knows all its classes, whether they have images or not
+		return t.labelByFile(filepath.Join(t.root, tableName), l.table, maxClasses)
 	}
-	return nil
+	common := ""
+	if l.archive {
+		common = t.common()
+	}
+	flat := 0
+	for i, f := range t.files {
+		if !strings.Contains(f.name[len(common):], "/") {
+			if flat < i { // the ones before lie in folders
+				return t.beside(i)
+			}
+			flat++
+		} else if flat > 0 {
+			return t.beside(0)
+		}
+	}
+	if flat > 0 {
+		return nil
+	}
+	err := t.labelByName(func(i int) (string, error) {
+		folder, _, _ := strings.Cut(t.files[i].name[len(common):], "/")
+		return folder, nil
+	})
+	if err != nil || l.archive {
+		return err
+	}
+	return t.checkFolders()
 }
 
-// label numbers the classes.
-func (t *tree) label() error {
-	if t.opt.Labels == LabelsNone {
-		return nil
+func (t *tree) beside(i int) error {
+	return fmt.Errorf("%s: lies beside folders of images; move it into one, or take no labels", t.name(i))
+}
+
+// common is the one folder that a whole archive was packed from, with its slash; empty unless all images lie in it, in
+// folders of its own.
+func (t *tree) common() string {
+	top, _, _ := strings.Cut(t.files[0].name, "/")
+	top += "/"
+	for _, f := range t.files {
+		if rest, found := strings.CutPrefix(f.name, top); !found || !strings.Contains(rest, "/") {
+			return ""
+		}
 	}
+	return top
+}
+
+// prefix is what stands before the first _ of a file name.
+func (t *tree) prefix(i int) (string, error) {
+	prefix, _, found := strings.Cut(path.Base(t.files[i].name), "_")
+	if !found || prefix == "" {
+		return "", fmt.Errorf("%s: nothing before a _ in the name; labels by prefix are what stands there", t.name(i))
+	}
+	return prefix, nil
+}
+
+// labelByName makes a class of each name, in their order.
+func (t *tree) labelByName(class func(i int) (string, error)) error {
 	names := make([]string, len(t.files))
 	seen := map[string]int32{}
-	for i, f := range t.files {
-		folder, _, inFolder := strings.Cut(f, "/")
-		name := folder
-		if t.opt.Labels == LabelsPrefix {
-			base := f[strings.LastIndexByte(f, '/')+1:]
-			prefix, _, found := strings.Cut(base, "_")
-			if !found || prefix == "" {
-				return fmt.Errorf("%s: nothing before a _ in the name; labels by prefix are what stands there", t.name(i))
-			}
-			name = prefix
-		} else if !inFolder {
-			name = ""
+	for i := range t.files {
+		name, err := class(i)
+		if err != nil {
+			return err
 		}
 		if !utf8.ValidString(name) {
 			return fmt.Errorf("%s: the name of class %q is not UTF-8; rename it", printable(t.root), name)
 		}
 		names[i], seen[name] = name, 0
 	}
-	if t.opt.Labels == LabelsFolders {
-		if err := t.checkFolders(seen, names); err != nil {
-			return err
-		}
-		if _, flat := seen[""]; flat {
-			return nil
-		}
+	if len(seen) > maxClasses {
+		return fmt.Errorf("%s: %s classes, want at most %s", printable(t.root), comma(len(seen)), comma(maxClasses))
 	}
-	for name := range seen {
-		t.classes = append(t.classes, name)
-	}
-	slices.Sort(t.classes)
+	t.classes = slices.Sorted(maps.Keys(seen))
 	for i, name := range t.classes {
 		seen[name] = int32(i)
 	}
@@ -138,19 +170,26 @@ func (t *tree) label() error {
 	return nil
 }
 
-// checkFolders refuses a tree whose top folders are not its classes: images beside them, or a folder without images,
-// which would shift the labels behind it.
-func (t *tree) checkFolders(classes map[string]int32, names []string) error {
-	_, flat := classes[""]
-	if flat && len(classes) > 1 {
-		return fmt.Errorf("%s: lies beside folders of images; move it into one, or take no labels", t.name(slices.Index(names, "")))
+// labelByFile reads a table of labels.
+func (t *tree) labelByFile(name string, f file, classes int) error {
+	table, err := readTable(name, f)
+	if err == nil && table != nil {
+		t.labels, t.classes, err = table.resolve(t.files, classes)
 	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", printable(name), err)
+	}
+	return nil
+}
+
+// checkFolders refuses a folder without images, which would shift the labels behind it.
+func (t *tree) checkFolders() error {
 	entries, err := os.ReadDir(t.root)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if _, found := classes[e.Name()]; e.IsDir() && e.Name()[0] != '.' && !found && !flat {
+		if _, found := slices.BinarySearch(t.classes, e.Name()); e.IsDir() && e.Name()[0] != '.' && !found {
 			return fmt.Errorf("%s: a folder without images, so not a class; remove it, or take no labels", printable(filepath.Join(t.root, e.Name())))
 		}
 	}
@@ -165,15 +204,14 @@ func (t *tree) measure() error {
 	}
 	var first error
 	for i := range t.files {
-		file, err := t.read(i)
+		b, err := t.files[i].read()
 		if err == nil {
-			if t.w, t.h, err = defaultDecoder.size(file); err == nil {
+			if t.w, t.h, err = defaultDecoder.size(b); err == nil {
 				return nil
 			}
-			err = t.wrap(i, err)
 		}
 		if first == nil {
-			first = err
+			first = t.wrap(i, err)
 		}
 	}
 	return first
@@ -183,15 +221,15 @@ func (t *tree) Len() int             { return len(t.files) }
 func (t *tree) Shape() (h, w, c int) { return t.h, t.w, t.c }
 func (t *tree) Classes() int         { return len(t.classes) }
 func (t *tree) ClassNames() []string { return t.classes }
-func (t *tree) Close() error         { return nil }
+func (t *tree) Close() error         { return t.close() }
 
 func (t *tree) Image(dst []byte, i int) (int, error) {
 	checkImage(dst, i, len(t.files), t.h*t.w*t.c)
-	file, err := t.read(i)
+	b, err := t.files[i].read()
 	if err != nil {
-		return -1, err
+		return -1, t.wrap(i, err)
 	}
-	p, err := defaultDecoder.decode(file, t.c)
+	p, err := defaultDecoder.decode(b, t.c)
 	if err == nil && t.opt.Size != 0 {
 		p, err = p.square(t.opt.Size, t.opt.Crop)
 	}
@@ -208,31 +246,18 @@ func (t *tree) Image(dst []byte, i int) (int, error) {
 	return int(t.labels[i]), nil
 }
 
-// path is where image i lies.
-func (t *tree) path(i int) string { return filepath.Join(t.root, filepath.FromSlash(t.files[i])) }
+// name is where image i lies, for messages.
+func (t *tree) name(i int) string {
+	return printable(filepath.Join(t.root, filepath.FromSlash(t.files[i].name)))
+}
 
-// name is the path of image i for messages.
-func (t *tree) name(i int) string { return printable(t.path(i)) }
+func (t *tree) wrap(i int, err error) error { return fmt.Errorf("%s: %w", t.name(i), bare(err)) }
 
-func (t *tree) wrap(i int, err error) error { return fmt.Errorf("%s: %w", t.name(i), err) }
-
-// read returns the bytes of file i, unless there are too many.
-func (t *tree) read(i int) ([]byte, error) {
-	f, err := os.Open(t.path(i))
-	if err != nil {
-		return nil, err
+// bare is the error of a file without its path, which wrap names.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFile {
-		return nil, t.wrap(i, damaged("%s bytes, want at most %s", comma(info.Size()), comma(maxFile)))
-	}
-	file := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, file); err != nil && !errors.Is(err, io.EOF) { // EOF: an empty file
-		return nil, t.wrap(i, err)
-	}
-	return file, nil
+	return err
 }
