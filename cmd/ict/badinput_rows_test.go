@@ -133,6 +133,15 @@ func gzipOf(s string) string {
 	return b.String()
 }
 
+// repack changes a number in the header of s.pack and gives it the right checksum.
+func repack(at int, n uint32) maker {
+	return change("s.pack", func(b []byte) []byte {
+		binary.LittleEndian.PutUint32(b[at:], n)
+		binary.LittleEndian.PutUint32(b[4092:], crc32.Checksum(b[:4092], crc32.MakeTable(crc32.Castagnoli)))
+		return b
+	})
+}
+
 // stOf is a safetensors file of any header.
 func stOf(header string, data int) string {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
@@ -346,6 +355,8 @@ func badInputs() []section {
 			{input: "pack with a changed pixel, in training", prep: change("s.pack", flipAt(0.6)), args: "train --config tiny.yaml --out x", code: 14, wrote: []string{"x", "x/*", "x/grids/*"}, says: []string{"s.pack: image", "checksum", "ict data verify s.pack"}},
 			{input: "pack with a changed header", prep: change("s.pack", flipAt(0.001)), args: "data verify s.pack", code: 14, says: []string{"s.pack", "checksum", "import again"}},
 			{input: "pack with a changed label", prep: change("s.pack", flipAt(0.97)), args: "data verify s.pack", code: 14, says: []string{"s.pack", "checksum", "import again"}},
+			{input: "pack that says 2,000,000 classes", prep: repack(24, 2000000), args: "data verify s.pack", code: 14, says: []string{"s.pack", "impossible classes: 2000000", "import again"}},
+			{input: "pack of a newer ict", prep: repack(8, 2), args: "data verify s.pack", code: 1, says: []string{"s.pack: pack version 2", "reads version 1; import again"}},
 			{input: "pack with another magic", prep: change("s.pack", func(b []byte) []byte { b[0] = 'x'; return b }), args: "data verify s.pack", code: 1, says: []string{"s.pack", "want one of: a .pack file"}},
 			{input: "idx with fewer images than it says", prep: file("m/train-images-idx3-ubyte", idxOf(100, 60000, 28, 28)), args: "data verify m", code: 14, says: []string{"train-images-idx3-ubyte", "promises 47,040,000 bytes"}},
 			{input: "idx with another number of labels", prep: both(file("m/train-images-idx3-ubyte", idxOf(3*64, 3, 8, 8)), file("m/train-labels-idx1-ubyte", idxOf(2, 2))), args: "data verify m", code: 14, says: []string{"train-labels-idx1-ubyte", "want 3, as many as images"}},
