@@ -111,9 +111,17 @@ func (r *session) run() error {
 	}
 	r.header()
 	if err := r.buildTrainer(); err != nil {
-		return r.outOfMemory(err)
+		return r.outOfMemory(r.failed(err))
 	}
 	return r.outOfMemory(r.train())
+}
+
+// failed writes down what kept a start from its first step.
+func (r *session) failed(err error) error {
+	if e := r.dir.AppendStop(rundir.Stop{Code: exitCode(err), Reason: message(err)}); e != nil {
+		r.u.warn("%v", e)
+	}
+	return err
 }
 
 // outOfMemory makes the message of memory that could not be had although the plan fitted; any other error stays what it is.
@@ -357,18 +365,18 @@ func (r *session) train() error {
 	if r.t.K == 0 {
 		path := filepath.Join(r.dir.Grids(), "data.png")
 		if err := drawData(path, r.ds, r.s.Config); err != nil {
-			return err
+			return r.failed(err)
 		}
 		if err := r.board.image(0, "data", path); err != nil {
-			return err
+			return r.failed(err)
 		}
 		if err := g.draw("init"); err != nil {
-			return err
+			return r.failed(err)
 		}
 	}
 	if r.dev.gpu != nil {
 		if err := r.checkAgainstCPU(); err != nil {
-			return err
+			return r.failed(err)
 		}
 	}
 	loader := data.NewLoader(r.ds, data.LoaderOptions{Seed: r.s.Train.Seed, Batch: r.s.Train.Batch, Flip: r.s.Data.Flip, First: uint64(r.t.K) * uint64(r.s.Train.Batch)})
