@@ -34,6 +34,7 @@ type Manifest struct {
 	Step          int             `json:"step"`   // steps done
 	Images        uint64          `json:"images"` // images seen
 	Seed          uint64          `json:"seed"`
+	Data          string          `json:"data,omitempty"` // fingerprint of the image set; empty: not known
 	LossScale     LossScale       `json:"loss_scale"`
 	World         int             `json:"world"`       // ranks
 	MicroBatch    int             `json:"micro_batch"` // images of one rank at once

@@ -18,12 +18,12 @@ type format struct {
 var formats = []format{
 	{"a .pack file", matchPack, openPackAs},
 	{"MNIST idx files", matchIdx, openIdx},
-	{"CIFAR-10 or CIFAR-100, binary or python", matchCifar, openCifar},
+	{"CIFAR's files", matchCifar, openCifar},
 	{"downsampled ImageNet batches", matchDownsampled, openDownsampled},
-	{"an npz or npy file of images", matchNumpy, openArrays},
-	{"a pickled batch of images", matchPickle, openArrays},
+	{"an npz or npy of images", matchNumpy, openArrays},
+	{"a pickled batch", matchPickle, openArrays},
 	{"a zip of images", matchZip, openZip},
-	{"a tar of images or of CIFAR's files", matchTar, openTar},
+	{"a tar of images or CIFAR", matchTar, openTar},
 	{"a folder of images", matchTree, openTree},
 }
 
@@ -55,7 +55,7 @@ func Open(path string, opt Options) (Dataset, error) {
 	for _, f := range formats[1:] {
 		want += ", " + f.name
 	}
-	return nil, fmt.Errorf("%s: not a known image set; want one of: %s", printable(path), want)
+	return nil, fmt.Errorf("%s: not a known image set\n  want one of: %s", printable(path), want)
 }
 
 // readHead returns the first bytes of a file, at most eight.

@@ -48,6 +48,7 @@ type pack struct {
 	names   []string
 	labels  []byte // N×int32
 	sums    []byte // N×uint32
+	print   uint64 // see Fingerprint
 }
 
 func matchPack(_ string, folder bool, head []byte) bool { return !folder && string(head) == packMagic }
@@ -123,6 +124,7 @@ func parsePack(path string, m []byte) (*pack, error) {
 	if got, want := crc32.Checksum(m[manifest:], castagnoli), uint32(field(atManifest)); got != want {
 		return bad("checksum of the manifest: got %08x, want %08x", got, want)
 	}
+	p.print = uint64(field(atCheck))<<32 | uint64(field(atManifest))
 	p.labels, p.sums = m[manifest:manifest+4*p.n], m[manifest+4*p.n:manifest+8*p.n]
 	rest := m[manifest+8*p.n:]
 	for range classes {
@@ -173,6 +175,9 @@ func (p *pack) Shape() (h, w, c int) { return p.h, p.w, p.c }
 func (p *pack) Classes() int         { return len(p.names) }
 func (p *pack) ClassNames() []string { return p.names }
 func (p *pack) Close() error         { return unix.Munmap(p.m) }
+
+// Fingerprint is made of the checksums of header and manifest; the manifest holds those of all images.
+func (p *pack) Fingerprint() string { return fingerprint(p.n, p.print) }
 
 func (p *pack) label(i int) int { return int(int32(binary.LittleEndian.Uint32(p.labels[4*i:]))) }
 

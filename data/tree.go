@@ -226,6 +226,9 @@ func (t *tree) Close() error         { return t.close() }
 func (t *tree) Image(dst []byte, i int) (int, error) {
 	checkImage(dst, i, len(t.files), t.h*t.w*t.c)
 	b, err := t.files[i].read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, damaged("%s: is gone; it was there when the set was opened", t.name(i))
+	}
 	if err != nil {
 		return -1, t.wrap(i, err)
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -20,24 +22,19 @@ func dataCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name: "import", Usage: "writes an image set of another form as one packed file", ArgsUsage: "SOURCE",
-				UsageText: "  ict data import photos/ --size 64 --crop dhariwal --out photos.pack\n  ict data import cifar-10-python.tar.gz --out cifar10.pack",
+				UsageText: "  ict data import photos/ --size 64 --crop dhariwal --out photos.pack\n  ict data import cifar-10-python.tar.gz --out cifar10.pack\n" +
+					"  ict data import val.zip --labels val.csv --size 64 --crop dhariwal --out val.pack",
 				Description: "SOURCE may be\n" + arrayForms +
-					"  folder    of PNG, JPEG, GIF, BMP, TIFF or WebP images\n" +
+					"  pictures  a folder, a zip or a tar of PNG, JPEG, GIF, BMP, TIFF or WebP images, or of tars of them, one per class\n" +
 					"A folder or an archive with a training and a test set means the training set; the test set is the path of its file, as in\n" +
-					"cifar-10-batches-py/test_batch. Labels are those of the set, or the sorted top folders of a folder of images.\n" +
-					"Nothing has the name of --out before it is complete and checked.\n" +
-					"What was done is kept beside it, in <out>.import.json.",
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`", Required: false},
-					&cli.GenericFlag{Name: "size", Value: count("", 1), Usage: "make images `N` by N pixels; without: as they are, all of one size"},
-					&cli.GenericFlag{Name: "crop", Value: oneOf(data.CropNone, data.CropDhariwal, data.CropCenter, data.CropFit, data.CropNone), Usage: "how an image gets its size, `HOW`: dhariwal, center, fit or none"},
-					&cli.BoolFlag{Name: "gray", Usage: "one channel instead of three"},
-					&cli.GenericFlag{Name: "labels", Value: oneOf(data.LabelsFolders, data.LabelsFolders, data.LabelsPrefix, data.LabelsNone), Usage: "labels from `WHERE`: folders, prefix (of file names, up to _) or none"},
+					"cifar-10-batches-py/test_batch. Labels are those of the set; of pictures, those of EDM's dataset.json or the sorted top folders.\n" +
+					"Nothing has the name of --out before it is complete and checked. Stopped, killed or out of disk, the same command goes on where\n" +
+					"it was, with what lies in <out>.partial. What was done is kept beside the set, in <out>.import.json.",
+				Flags: append(append([]cli.Flag{&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`", Required: false}}, setFlags()...),
 					&cli.GenericFlag{Name: "bad-images", Value: oneOf(data.BadFail, data.BadFail, data.BadSkip), Usage: "`WHAT` to do with an image that cannot be used: fail or skip"},
 					&cli.GenericFlag{Name: "max-bad", Value: of("0.1%", parseShare), Usage: "with skip, at most this `SHARE` may be bad"},
 					&cli.GenericFlag{Name: "limit", Value: count("", 1), Usage: "take `N` images, spread evenly; without: all"},
-					&cli.GenericFlag{Name: "workers", Value: count("", 1), Usage: "`N` readers; without: one per core"},
-				},
+					&cli.GenericFlag{Name: "workers", Value: count("", 1), Usage: "`N` readers; without: one per core"}),
 				Action: action(1, 1, importAction),
 			},
 			{
@@ -54,20 +51,23 @@ func dataCommand() *cli.Command {
 			{
 				Name: "preview", Usage: "draws a grid of random images, a class per column where there are at most 20", ArgsUsage: "SET",
 				UsageText: "  ict data preview shapes.pack --out preview.png",
-				Flags: []cli.Flag{
+				Flags: append([]cli.Flag{
 					&cli.StringFlag{Name: "out", Value: "preview.png", Usage: "write the grid to `FILE`"},
 					&cli.StringFlag{Name: "grid", Usage: "`ROWSxCOLS`; without: 8 rows, 8 columns or one per class"},
 					&cli.GenericFlag{Name: "seed", Value: count("0", 0), Usage: "another `N`, other images"},
-				},
+				}, setFlags()...),
 				Action: action(1, 1, previewAction),
 			},
 			{
 				Name: "verify", Usage: "reads every image of a set and checks labels and checksums", ArgsUsage: "SET",
-				UsageText: "  ict data verify shapes.pack", Action: action(1, 1, verifyAction),
+				UsageText: "  ict data verify shapes.pack\n  ict data verify photos.zip --size 64 --crop center",
+				Description: "Images are decoded, resized as asked for, and compared with the checksums that the form has. All that fail are counted; the first 20 are\n" +
+					"named, with --json all. The exit code is 14 if any failed.",
+				Flags: setFlags(), Action: action(1, 1, verifyAction),
 			},
 			{
 				Name: "stats", Usage: "counts images per class, mean, deviation and duplicates", ArgsUsage: "SET",
-				UsageText: "  ict data stats shapes.pack", Action: action(1, 1, statsAction),
+				UsageText: "  ict data stats shapes.pack", Flags: setFlags(), Action: action(1, 1, statsAction),
 			},
 		},
 	}
@@ -83,19 +83,57 @@ const arrayForms = "" +
 	"  batches   of the downsampled ImageNet: the folder of train_data_batch_1 to 10, pickled or npz, or one file. Labels whose\n" +
 	"            smallest is 1 are taken to count from 1\n"
 
-// openSet opens a set and says what should be known about how it is read.
-func openSet(u *ui, path string) (data.Dataset, error) {
-	ds, err := data.Open(path, data.Options{})
-	if err == nil {
-		sayNotes(u, path, data.Notes(ds))
-	}
-	return ds, err
-}
-
 func sayNotes(u *ui, path string, notes []string) {
 	for _, n := range notes {
 		u.say("%s: %s", path, n)
 	}
+}
+
+// setFlags say how a set is read, whatever its form.
+func setFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.GenericFlag{Name: "size", Value: count("", 1), Usage: "make images `N` by N pixels; without: as they are, all of one size"},
+		&cli.GenericFlag{Name: "crop", Value: oneOf(data.CropNone, data.CropDhariwal, data.CropCenter, data.CropFit, data.CropNone), Usage: "how an image gets its size, `HOW`: dhariwal, center, fit or none"},
+		&cli.BoolFlag{Name: "gray", Usage: "one channel instead of three"},
+		&cli.GenericFlag{Name: "labels", Value: of(data.LabelsFolders, parseLabels), Usage: "labels from `WHERE`: folders, prefix (of file names, up to _), none, or a table, *.json or *.csv"},
+		&cli.GenericFlag{Name: "classes", Value: count("", 1), Usage: "with a table of numbers: there are `N` classes, not all of which need an image"},
+	}
+}
+
+func parseLabels(s string) (string, error) {
+	switch {
+	case s == data.LabelsFolders, s == data.LabelsPrefix, s == data.LabelsNone, data.IsTable(s):
+		return s, nil
+	}
+	return "", fmt.Errorf("got %q, want folders, prefix, none, or a table, *.json or *.csv", s)
+}
+
+// setOptions reads setFlags.
+func setOptions(c *cli.Context) (data.Options, error) {
+	o := data.Options{Size: optional(c, "size"), Crop: val[string](c, "crop"), Gray: c.Bool("gray"), Labels: val[string](c, "labels"), Classes: optional(c, "classes")}
+	if o.Size > data.MaxSize {
+		return o, usagef("--size: got %d, want 1 to %d", o.Size, data.MaxSize)
+	}
+	if o.Size == 0 && o.Crop != data.CropNone {
+		return o, usagef("--crop %s wants a --size", o.Crop)
+	}
+	if o.Classes > 0 && !data.IsTable(o.Labels) {
+		return o, usagef("--classes wants --labels with a table")
+	}
+	return o, nil
+}
+
+// openSet opens the set that the argument names, as setFlags say, and says what should be known about how it is read.
+func openSet(c *cli.Context, u *ui) (data.Dataset, error) {
+	o, err := setOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	ds, err := data.Open(c.Args().First(), o)
+	if err == nil {
+		sayNotes(u, c.Args().First(), data.Notes(ds))
+	}
+	return ds, err
 }
 
 // wantOut is --out, which must be given.
@@ -122,15 +160,13 @@ func importAction(c *cli.Context, u *ui) error {
 	if err != nil {
 		return err
 	}
+	set, err := setOptions(c)
+	if err != nil {
+		return err
+	}
 	o := data.ImportOptions{
-		Size: optional(c, "size"), Crop: val[string](c, "crop"), Gray: c.Bool("gray"), Labels: val[string](c, "labels"), Workers: optional(c, "workers"),
-		BadImages: val[string](c, "bad-images"), MaxBad: val[float64](c, "max-bad"), Limit: optional(c, "limit"),
-	}
-	if o.Size > data.MaxSize {
-		return usagef("--size: got %d, want 1 to %d", o.Size, data.MaxSize)
-	}
-	if o.Size == 0 && o.Crop != data.CropNone {
-		return usagef("--crop %s wants a --size", o.Crop)
+		Size: set.Size, Crop: set.Crop, Gray: set.Gray, Labels: set.Labels, Classes: set.Classes, Workers: optional(c, "workers"),
+		BadImages: val[string](c, "bad-images"), MaxBad: val[float64](c, "max-bad"), Limit: optional(c, "limit"), Say: func(line string) { u.say("%s", line) },
 	}
 	u.say("importing %s into %s", src, out)
 	ctx, end := interruptible(u)
@@ -139,7 +175,7 @@ func importAction(c *cli.Context, u *ui) error {
 	r, err := data.Import(ctx, src, out, o, progress)
 	clear()
 	if err != nil {
-		return cause(ctx, err)
+		return stoppedImport(ctx, err)
 	}
 	sayNotes(u, src, r.Notes)
 	if len(r.Bad) > 0 {
@@ -149,6 +185,16 @@ func importAction(c *cli.Context, u *ui) error {
 		u.say("%s files are no images and were left out", comma(r.Ignored))
 	}
 	return setMade(u, out)
+}
+
+// stoppedImport is the error of an import that failed, or that a signal ended, which can be gone on with.
+func stoppedImport(ctx context.Context, err error) error {
+	var sig interrupted
+	var u *data.Unfinished
+	if !errors.As(context.Cause(ctx), &sig) || !errors.As(err, &u) {
+		return cause(ctx, err)
+	}
+	return withCode(exitStopped, &data.Unfinished{Err: sig, Done: u.Done, Total: u.Total, Partial: u.Partial})
 }
 
 // setMade prints what a set holds that has just been written.
@@ -207,7 +253,7 @@ func previewAction(c *cli.Context, u *ui) error {
 	if form, err := outForm(out); err != nil || form != asGrid {
 		return usagef("--out %s: want a .png", out)
 	}
-	ds, err := openSet(u, c.Args().First())
+	ds, err := openSet(c, u)
 	if err != nil {
 		return err
 	}
@@ -238,7 +284,7 @@ func previewAction(c *cli.Context, u *ui) error {
 
 func verifyAction(c *cli.Context, u *ui) error {
 	path := c.Args().First()
-	ds, err := openSet(u, path)
+	ds, err := openSet(c, u)
 	if err != nil {
 		return err
 	}
@@ -275,7 +321,7 @@ func verifyAction(c *cli.Context, u *ui) error {
 
 func statsAction(c *cli.Context, u *ui) error {
 	path := c.Args().First()
-	ds, err := openSet(u, path)
+	ds, err := openSet(c, u)
 	if err != nil {
 		return err
 	}

@@ -29,15 +29,8 @@ func TestKilledRunsResumeToTheSameBits(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
 	pack := filepath.Join(dir, "shapes.pack")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "ict") // under this name the test binary is the program, see TestMain
-	if err := os.Symlink(self, program); err != nil {
-		t.Fatal(err)
-	}
-	ict := func(args ...string) *exec.Cmd { return exec.Command(program, args...) }
+	path := program(t)
+	ict := func(args ...string) *exec.Cmd { return exec.Command(path, args...) }
 	if out, err := ict("data", "make", "shapes", "--n", "64", "--size", "16", "--out", pack).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

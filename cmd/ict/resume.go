@@ -140,12 +140,15 @@ func (r *session) inherit() {
 	}
 }
 
+// dataKey stands for the content of the image set in --allow-change. Its path is free: a set may move.
+const dataKey = "data"
+
 // compare refuses a changed configuration, unless --allow-change admits each key.
 func (r *session) compare() error {
 	for _, list := range r.c.StringSlice("allow-change") {
 		for key := range strings.SplitSeq(list, ",") {
 			key = strings.TrimSpace(key)
-			if !slices.Contains(keys(), key) {
+			if key != dataKey && !slices.Contains(keys(), key) {
 				return usagef("--allow-change: unknown key %s%s", key, suggestKey("", key))
 			}
 			r.allowed = append(r.allowed, key)
@@ -163,7 +166,11 @@ func (r *session) compare() error {
 	}
 	var refused []train.Change
 	var admitted []string
-	for _, d := range train.Changes(was, r.s.Config) {
+	changes := train.Changes(was, r.s.Config)
+	if r.state != nil && r.state.Manifest.Data != "" && r.state.Manifest.Data != r.data {
+		changes = append(changes, train.Change{Key: dataKey, Run: r.state.Manifest.Data, Now: r.data})
+	}
+	for _, d := range changes {
 		if slices.Contains(r.allowed, d.Key) {
 			admitted = append(admitted, d.Key)
 			also := ""

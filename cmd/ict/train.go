@@ -58,6 +58,7 @@ type session struct {
 	s      *settings
 	before *train.Config // of the run that is resumed
 	ds     data.Dataset
+	data   string // fingerprint of ds
 	dev    *device
 	f      *train.Forecast
 	need   int // bytes, as f says
@@ -155,6 +156,9 @@ func (r *session) configure() error {
 	}
 	r.closers = append(r.closers, r.ds.Close)
 	sayNotes(r.u, r.s.Data.Path, data.Notes(r.ds))
+	if r.data, err = data.Fingerprint(r.ds); err != nil {
+		return err
+	}
 	h, w, ch := r.ds.Shape()
 	if b := r.before; b != nil && (b.Model.Resolution != h || b.Model.Resolution != w || b.Model.ImageChannels != ch) {
 		return usagef("%s was trained on %d×%d×%d images, %s has %d×%d×%d\n  name a set of such images with --data, or for a new run another --out",
@@ -364,13 +368,11 @@ func (r *session) train() error {
 	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t, board: r.board}
 	if r.t.K == 0 {
 		path := filepath.Join(r.dir.Grids(), "data.png")
-		if err := drawData(path, r.ds, r.s.Config); err != nil {
-			return r.failed(err)
+		err := drawData(path, r.ds, r.s.Config)
+		if err == nil {
+			err = r.board.image(0, "data", path)
 		}
-		if err := r.board.image(0, "data", path); err != nil {
-			return r.failed(err)
-		}
-		if err := g.draw("init"); err != nil {
+		if err := errors.Join(r.spare("data", err), r.spare("init", g.draw("init"))); err != nil {
 			return r.failed(err)
 		}
 	}
@@ -391,18 +393,13 @@ func (r *session) train() error {
 				if step >= r.s.Train.Steps {
 					name = "final"
 				}
-				err := g.draw(name)
-				if errors.Is(err, sample.ErrNotFinite) || isFull(err) { // no reason to end a run
-					r.u.warn("the grid of step %s was not drawn: %s", comma(step), message(err))
-					return nil
-				}
-				return err
+				return r.spare(name, g.draw(name))
 			},
 			Saved: func(path string, took time.Duration) { w.saved(path, took) },
 			Warn:  func(s string) { r.u.warn("%s", s) },
 		},
 		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true, Check: r.c.Bool("check"),
-		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
+		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Data: r.data, Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
 		Stop: func() bool {
 			w.beat(false)
 			if r.dir.TakeStop() && !wish.stop.Swap(true) {
@@ -420,6 +417,15 @@ func (r *session) train() error {
 	})
 	r.u.err.clear()
 	return r.ended(err, w)
+}
+
+// spare takes the error of a grid that could not be drawn: a full disk, or numbers that are none, are no reason to end a run.
+func (r *session) spare(name string, err error) error {
+	if errors.Is(err, sample.ErrNotFinite) || isFull(err) {
+		r.u.warn("the grid %s.png was not drawn: %s", name, message(err))
+		return nil
+	}
+	return err
 }
 
 // ended writes down how the run ended and prints where the results are.

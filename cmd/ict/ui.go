@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
@@ -156,24 +157,44 @@ func (u *ui) printJSON(v any) error {
 	return err
 }
 
-// bar is the progress of something with a known end, for hooks like data.Import's; nil where nobody looks.
+// bar is the progress of something with a known end, for hooks like data.Import's: a bar on a terminal, elsewhere a line
+// every half minute; nil where nobody looks. Rate and remaining time are of what is done here, not of what was there before.
 func (u *ui) bar(what string) (progress func(done, total int), end func()) {
-	if !u.err.tty || u.quiet {
+	if u.quiet {
 		return nil, func() {}
 	}
+	const every = 30 * time.Second
 	var b *progressbar.ProgressBar
+	begin, first, said := time.Now(), -1, time.Now()
 	return func(done, total int) {
+			if first < 0 {
+				begin, first = time.Now(), max(done, 1)-1
+			}
+			if !u.err.tty {
+				if time.Since(said) > every {
+					said = time.Now()
+					u.say("%s", progressText(what, done, total, first, time.Since(begin)))
+				}
+				return
+			}
 			if b == nil {
-				b = progressbar.NewOptions(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(u.err.w),
+				b = progressbar.NewOptions(total-first, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(u.err.w),
 					progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionThrottle(100e6),
 					progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(20))
 			}
-			b.Set(done)
+			b.Set(done - first)
 		}, func() {
 			if b != nil {
 				b.Clear()
 			}
 		}
+}
+
+// progressText says in a line how far something is that began at first and has taken so long.
+func progressText(what string, done, total, first int, took time.Duration) string {
+	rate := float64(done-first) / took.Seconds()
+	left := time.Duration(float64(total-done) / rate * float64(time.Second))
+	return fmt.Sprintf("%s %s of %s, %.3g/s, %s left", what, comma(done), comma(total), rate, left.Round(time.Second))
 }
 
 // screen is stderr with, on a terminal, one line of progress at the bottom.
