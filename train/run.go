@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"ict/checkpoint"
@@ -55,7 +56,7 @@ type Tick struct {
 	DataWait        time.Duration // of it, waiting for the loader
 	ReduceWait      time.Duration
 	LR              float64
-	SinceState      time.Duration // age of the newest state; 0: none yet
+	SinceState      time.Duration // age of the newest complete state; 0: none yet
 	ImagesPerSecond float64
 	Final           bool
 }
@@ -98,7 +99,8 @@ type loop struct {
 	start, lastTick, lastState, lastGrid, lastSnap time.Time
 	tickStep                                       int
 	waited                                         time.Duration
-	stateAt                                        int // step of the newest state, −1: none
+	stateAt                                        int                       // step of the newest state that was begun, −1: none
+	whole                                          atomic.Pointer[time.Time] // when the newest state that is complete was taken
 	blamed                                         map[BadValue]bool
 }
 
@@ -109,6 +111,7 @@ func Run(ctx context.Context, t *Trainer, src Source, o Options) error {
 	l := &loop{Trainer: t, o: o, src: src, start: now, lastTick: now, lastState: now, lastGrid: now, lastSnap: now, tickStep: t.K, stateAt: -1}
 	if t.K > 0 {
 		l.stateAt = t.K // it was resumed from there
+		l.whole.Store(&now)
 	}
 	if o.Writes {
 		for _, dir := range []string{o.States, o.Snapshots} {
@@ -265,8 +268,8 @@ func (l *loop) tick(final bool) error {
 	if k.Elapsed > 0 {
 		k.ImagesPerSecond = float64(k.Steps*l.Config.Train.Batch) / k.Elapsed.Seconds()
 	}
-	if l.stateAt >= 0 {
-		k.SinceState = now.Sub(l.lastState)
+	if taken := l.whole.Load(); taken != nil {
+		k.SinceState = now.Sub(*taken)
 	}
 	l.lastTick, l.tickStep, l.waited = now, l.K, l.src.WaitTime()
 	l.Stats.Reset()
@@ -347,8 +350,9 @@ func (l *loop) state() error {
 	if err != nil {
 		return err
 	}
-	keep, id, dir := l.Config.Keep.States, l.o.Manifest.RunID, l.o.States
+	keep, id, dir, taken := l.Config.Keep.States, l.o.Manifest.RunID, l.o.States, l.lastState
 	job = job.Then(func() error {
+		l.whole.Store(&taken)
 		_, err := checkpoint.Prune(dir, keep, checkpoint.Owned(dir, id))
 		return err
 	})
