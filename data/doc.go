@@ -1,7 +1,8 @@
 // Package data turns image sets on disk into batches of bytes.
 //
 // A [Dataset] hands out images of one shape by index; [Open] makes one from a packed file, from the files of MNIST, CIFAR
-// and the downsampled ImageNet, from numpy's arrays or from a folder of images. [Import] writes any of them as a packed
+// and the downsampled ImageNet, from numpy's arrays or from a
+// folder, a zip or a tar of images. [Import] writes any of them as a packed
 // file (docs/format-pack.md), the form that costs nothing to read. A [Loader] puts a set into the order of a run and stays one batch ahead.
 //
 //	ds, err := data.Open("cifar10.pack", data.Options{})
@@ -11,9 +12,9 @@
 // # Arrays
 //
 // Arrays of bytes are the images, unchanged: (N,H,W,C), or planes (C,H,W) that become (H,W,C). They are read where they lie
-// in CIFAR's binary files, in pickles, in npy files and, if stored, in npz archives. A tar.gz (CIFAR: some 150 MB), deflated
-// members of an npz (at most 4 GiB of them) and pickled arrays that were written as text (protocol 2 of Python 3) are held
-// in memory. An import reads deflated members one after the other, so there it is each that must fit.
+// in CIFAR's binary files, in pickles, in npy files and, if stored, in npz archives. A compressed tar (CIFAR: some 180 MB) is
+// unpacked into a file without a name in the folder for temporary files. Deflated members of an npz (at most 4 GiB of them)
+// and pickled arrays that were written as text (protocol 2 of Python 3) are held in memory. An import reads deflated members one after the other, so there it is each that must fit.
 //
 // Labels are the files'. In rows of planes under data with labels beside them, as the downsampled ImageNet has, a smallest
 // label of 1 means that they count from 1: one is taken off, classes keep their numbers as names, and [Notes] says so.

@@ -158,8 +158,8 @@ var varying = []struct {
 	{regexp.MustCompile(`[0-9.]+ [KMG]iB (are free|free under)`), "… GiB $1"},
 	{regexp.MustCompile(`process \d+ on "[^"]*", started [0-9-]+ [0-9:]+ [A-Z0-9+]+`), "process 4711 on \"host\", started 2026-01-02 03:04:05 UTC"},
 	{regexp.MustCompile(`(crc32c|header|says|got|want|checksum) [0-9a-f]{8}\b`), "$1 ########"},
-	{regexp.MustCompile(`needs [0-9.]+ [KMG]iB`), "needs … GiB"},
 	{regexp.MustCompile(`--micro-batch \d+   needs [0-9.]+ [KMG]iB; same batch of (\d+) in \d+ parts`), "--micro-batch …   needs … GiB; same batch of $1 in … parts"},
+	{regexp.MustCompile(`needs [0-9.]+ [KMG]iB`), "needs … GiB"},
 }
 
 // messageIn is the message in stderr: from "ict: " on, without what varies.

@@ -17,7 +17,7 @@ import (
 func benchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "bench", Usage: "measures speed",
-		UsageText: "  ict bench step --preset mnist --batch 32",
+		UsageText: "  ict bench step --preset mnist --batch 32\n  ict bench data photos/ --size 64 --crop dhariwal",
 		Subcommands: []*cli.Command{{
 			Name: "step", Usage: "times whole training steps: upload, teacher, student, backward, update",
 			UsageText: "  ict bench step --preset mnist --batch 32\n  ict bench step --preset cifar10 --batch 8 --steps 5 --json\n" +
@@ -29,7 +29,7 @@ func benchCommand() *cli.Command {
 				&cli.GenericFlag{Name: "warmup", Value: count("3", 0), Usage: "after `N` that are not counted"},
 				&cli.GenericFlag{Name: "threads", Value: count("", 1), Usage: "compute with `N` threads; without: one per core"}),
 			Action: action(0, 0, benchStepAction),
-		}},
+		}, benchDataCommand()},
 	}
 }
 

@@ -32,7 +32,7 @@ export -f fuzz
 for package in $(go list ${PKG:-./...}); do
 	targets=$(go test -list '^Fuzz' "$package") || { echo "$targets" >&2; exit 1; }
 	grep '^Fuzz' <<<"$targets" | sed "s|^|$package |"
-done | xargs -r -P "$lanes" -L 1 bash -c 'fuzz "$@"' fuzz
+done | xargs -r -P "$lanes" -L 1 bash -c 'fuzz "$@"' fuzz || exit
 {
 	echo "# Fuzzing"
 	echo
