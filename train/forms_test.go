@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -59,6 +60,8 @@ var forms = []struct {
 	write func(p pictures, dir string) (path string, err error)
 }{
 	{"folder", pictures.folder},
+	{"zip", func(p pictures, dir string) (string, error) { return p.zip(dir, zip.Deflate, false) }},
+	{"zip with dataset.json", func(p pictures, dir string) (string, error) { return p.zip(dir, zip.Store, true) }},
 	{"CIFAR binary", pictures.cifarBinary},
 	{"CIFAR binary tar.gz", pictures.cifarBinaryTar},
 	{"CIFAR python", pictures.cifarPython},
@@ -191,6 +194,49 @@ func (p pictures) folder(dir string) (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// zip packs the folder; with a table, which is EDM's form, names tell nothing of the classes.
+func (p pictures) zip(dir string, method uint16, table bool) (string, error) {
+	path := filepath.Join(dir, "x.zip")
+	if _, err := p.folder(filepath.Join(dir, "folder")); err != nil {
+		return "", err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return "", err
+	}
+	z := zip.NewWriter(f)
+	put := func(name string, b []byte) error {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: method})
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		return err
+	}
+	type row [2]any // name and class
+	var rows []row
+	for i, label := range p.labels {
+		name := fmt.Sprintf("%d/%04d.png", label, i)
+		b, err := os.ReadFile(filepath.Join(dir, "folder", name))
+		if err != nil {
+			return "", err
+		}
+		if table {
+			name = fmt.Sprintf("%05d/img%08d.png", i/1000, i)
+			rows = append(rows, row{name, int(label)})
+		}
+		if err := put(name, b); err != nil {
+			return "", err
+		}
+	}
+	if table {
+		b, err := json.Marshal(map[string]any{"labels": rows})
+		if err := errors.Join(err, put("dataset.json", b)); err != nil {
+			return "", err
+		}
+	}
+	return path, errors.Join(z.Close(), f.Close())
 }
 
 func write(path string, b []byte) error {
