@@ -211,7 +211,7 @@ func TestDocsNumbers(t *testing.T) {
 	}
 	var keys []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[tickStats]()) {
-		if !f.Anonymous {
+		if !f.Anonymous && f.IsExported() {
 			keys = append(keys, fieldName(f))
 		}
 	}
