@@ -101,8 +101,8 @@ func memoryAdvice(dev *device, c train.Config, f *train.Forecast, free int) erro
 		bytesText(f.Weights+f.Moments+f.Averages), bytesText(f.Gradients), bytesText(f.Staging))
 	if try := smallerMicroBatch(dev, c, free); try != "" {
 		b.WriteString(try)
-	} else if f.MicroBatch() > 1 {
-		fmt.Fprintf(&b, "\n  one image at a time does not fit either; a smaller network or a smaller --batch might")
+	} else {
+		b.WriteString("\n  one image at a time does not fit; a smaller network might, or, by fewer sums of gradients, a smaller --batch")
 	}
 	return withCode(exitMemory, errors.New(b.String()))
 }

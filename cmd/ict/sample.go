@@ -314,9 +314,13 @@ func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev *device) 
 	if err != nil {
 		return err
 	}
+	asked := min(d.batch, d.n)
 	s, err := d.sampler(dev)
 	if err != nil {
 		return err
+	}
+	if d.batch < asked {
+		u.say("%d at a time: %d need more memory than is to be taken", d.batch, asked)
 	}
 	u.say("%s images, %s, %d network call%s an image, bytes by %s", comma(d.n), d.how(), d.calls(), plural(d.calls()), d.rule)
 	if d.form == asFolder {

@@ -104,9 +104,17 @@ func (r *session) run() error {
 	}
 	r.header()
 	if err := r.buildTrainer(); err != nil {
-		return r.outOfMemory(err)
+		return r.outOfMemory(r.failed(err))
 	}
 	return r.outOfMemory(r.train())
+}
+
+// failed writes down what kept a start from its first step.
+func (r *session) failed(err error) error {
+	if e := r.dir.AppendStop(rundir.Stop{Code: exitCode(err), Reason: message(err)}); e != nil {
+		r.u.warn("%v", e)
+	}
+	return err
 }
 
 // outOfMemory makes the message of memory that could not be had although the plan fitted; any other error stays what it is.
@@ -340,15 +348,15 @@ func (r *session) train() error {
 	g := &grids{folder: r.dir.Grids(), config: r.s.Config, classes: r.ds.ClassNames(), dev: r.dev, t: r.t}
 	if r.t.K == 0 {
 		if err := drawData(filepath.Join(r.dir.Grids(), "data.png"), r.ds, r.s.Config); err != nil {
-			return err
+			return r.failed(err)
 		}
 		if err := g.draw("init"); err != nil {
-			return err
+			return r.failed(err)
 		}
 	}
 	if r.dev.gpu != nil {
 		if err := r.checkAgainstCPU(); err != nil {
-			return err
+			return r.failed(err)
 		}
 	}
 	loader := data.NewLoader(r.ds, data.LoaderOptions{Seed: r.s.Train.Seed, Batch: r.s.Train.Batch, Flip: r.s.Data.Flip, First: uint64(r.t.K) * uint64(r.s.Train.Batch)})
