@@ -5,7 +5,7 @@
 #   build/sim/libcuda.so.1    the stand-in driver (build/sim-asan: with AddressSanitizer)
 #   build/sim/libnvidia-ml.so.1   a stand-in NVML
 #   build/sim/ict             the program on the simulator; its libraries lie beside it
-#   test-sim                  the tests of gpu on the simulator, both timings
+#   test-sim                  the tests of gpu on the simulator, both timings, and the scripts of cmd/ict/testdata/sim
 
 CUDA_ROOT = $(abspath $(patsubst %/bin/nvcc,%,$(NVCC)))
 CUDA_LIB = $(firstword $(wildcard $(CUDA_ROOT)/lib64 $(CUDA_ROOT)/lib))
@@ -67,6 +67,7 @@ build/sim/ict: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcu
 	@rm -f $@
 	$(call gpu_env,build/sim) $(GO) build -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS) -extldflags '-Wl,-rpath,\$$ORIGIN'" ./cmd/ict
 
-test-sim: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a ## the CUDA backend on the simulator
+test-sim: build/sim/ict ## the CUDA backend, and the program with it, on the simulator
 	@for t in late early; do echo "timing $$t"; $(call gpu_env,build/sim) LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_TIMING=$$t \
 		$(GO) test -count=1 -timeout 20m -tags cuda -ldflags '$(GPU_LDFLAGS)' ./gpu || exit 1; done
+	ICT_SIM=$(CURDIR)/build/sim/ict $(GO) test -count=1 -run TestSimulator ./cmd/ict
