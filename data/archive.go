@@ -20,6 +20,7 @@ const (
 	maxArchive = 1 << 30   // bytes, decompressed
 	maxRatio   = 100       // of decompressed to compressed bytes; pictures reach 10
 	freeRatio  = 1 << 20   // bytes that come before the ratio counts
+	maxAtOnce  = 1 << 25   // bytes that a file's size is believed for; CIFAR-10's have 31 MB
 )
 
 // isTarGz looks whether a file is a compressed tar archive.
@@ -75,7 +76,7 @@ func readTarGz(r io.Reader, wanted func(base string) bool) (folder string, membe
 		if h.Size > maxMember {
 			return "", nil, damaged("%s: %s bytes, want at most %s", printable(h.Name), comma(h.Size), comma(maxMember))
 		}
-		b, err := readGrowing(t, h.Size)
+		b, err := readSized(t, h.Size, maxAtOnce)
 		if err != nil {
 			return "", nil, damaged("%s: ends after %s of %s bytes: %v", printable(h.Name), comma(len(b)), comma(h.Size), err)
 		}
@@ -87,13 +88,13 @@ func readTarGz(r io.Reader, wanted func(base string) bool) (folder string, membe
 	return folder, members, nil
 }
 
-// readGrowing reads size bytes and takes no more memory than there are, whatever size claims.
-func readGrowing(r io.Reader, size int64) ([]byte, error) {
-	b := make([]byte, 0, min(size, freeRatio))
+// readSized reads size bytes. It makes room for atOnce bytes at once; beyond them, where size may be a lie, for as much again
+// as has come.
+func readSized(r io.Reader, size, atOnce int64) ([]byte, error) {
+	var b []byte
 	for int64(len(b)) < size {
-		next := min(size-int64(len(b)), max(freeRatio, int64(len(b))))
 		at := len(b)
-		b = append(b, make([]byte, next)...)
+		b = append(b, make([]byte, min(size-int64(at), max(atOnce, int64(at))))...)
 		if n, err := io.ReadFull(r, b[at:]); err != nil {
 			return b[:at+n], err
 		}

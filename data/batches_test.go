@@ -70,7 +70,7 @@ func TestSetsOptions(t *testing.T) {
 func TestNotes(t *testing.T) {
 	const fromOne = "labels 1 to 5 count from 1, as in the downsampled ImageNet; class 0 is the one called 1"
 	equal(t, "one batch", Notes(open(t, sets+"pickles/protocol4", Options{})), []string{fromOne})
-	equal(t, "folder", Notes(open(t, sets+"imagenet-pickle", Options{Size: 4, Crop: "fit"})), []string{fromOne, "3 training batches; the downsampled ImageNet has 10"})
+	equal(t, "folder", Notes(open(t, sets+"imagenet-pickle", Options{Size: 4, Crop: "fit"})), []string{fromOne, "batches: 3; the whole downsampled ImageNet has 10"})
 	for _, path := range []string{"stored.npz", "cifar-10-python.tar.gz", "cifar-100-binary/test.bin", "py/test_batch"} {
 		equal(t, path, Notes(open(t, sets+path, Options{})), []string(nil))
 	}

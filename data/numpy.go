@@ -236,7 +236,7 @@ func npzLabels(m member, f *zip.File, n int) ([]int, error) {
 	if len(h.Descr.Shape) != 1 || h.Descr.Shape[0] != n {
 		return nil, damaged("%s: got labels of shape %v, want (%d), as many as images", name, h.Descr.Shape, n)
 	}
-	b, err := readGrowing(r, int64(f.UncompressedSize64)-at)
+	b, err := readSized(r, int64(f.UncompressedSize64)-at, freeRatio)
 	if err == nil {
 		err = atEnd(r)
 	}
@@ -346,7 +346,7 @@ func (d *deflated) bytes() ([]byte, error) {
 		return nil, damaged("%s: %v", printable(d.name), err)
 	}
 	defer r.Close()
-	data, err := readGrowing(r, d.size())
+	data, err := readSized(r, d.size(), 16*int64(d.f.CompressedSize64)+freeRatio) // as many as pictures come to
 	if err == nil {
 		err = atEnd(r)
 	}
