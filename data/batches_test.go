@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,7 +70,7 @@ func TestSetsOptions(t *testing.T) {
 func TestNotes(t *testing.T) {
 	const fromOne = "labels 1 to 5 count from 1, as in the downsampled ImageNet; class 0 is the one called 1"
 	equal(t, "one batch", Notes(open(t, sets+"pickles/protocol4", Options{})), []string{fromOne})
-	equal(t, "folder", Notes(open(t, sets+"imagenet-pickle", Options{Size: 4, Crop: "fit"})), []string{fromOne, "3 training batches; the downsampled ImageNet has 10"})
+	equal(t, "folder", Notes(open(t, sets+"imagenet-pickle", Options{Size: 4, Crop: "fit"})), []string{fromOne, "batches: 3; the whole downsampled ImageNet has 10"})
 	for _, path := range []string{"stored.npz", "cifar-10-python.tar.gz", "cifar-100-binary/test.bin", "py/test_batch"} {
 		equal(t, path, Notes(open(t, sets+path, Options{})), []string(nil))
 	}
@@ -179,6 +180,28 @@ func tarGz(t testing.TB, entries ...tarEntry) []byte {
 }
 
 // npyOf is an npy file.
+// sparse is an archive with a file that has a hole. The library does not write one, so an extended header is made of a file.
+func sparse(t *testing.T) []byte {
+	records := ""
+	for _, r := range []string{"GNU.sparse.major=0", "GNU.sparse.minor=1", "GNU.sparse.size=512", "GNU.sparse.numblocks=1", "GNU.sparse.map=509,3"} {
+		records += fmt.Sprintf("%d %s\n", len(r)+4, r)
+	}
+	raw := unzipped(t, tarGz(t, tarred("x", 0, []byte(records)), tarred("a/data_batch_1", 0, []byte("abc"))))
+	sum := 8 * int(' ') // the checksum's own place
+	raw[156] = tar.TypeXHeader
+	for i, b := range raw[:512] {
+		if i < 148 || i >= 156 {
+			sum += int(b)
+		}
+	}
+	copy(raw[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return raw
+}
+
+func TestSparseTar(t *testing.T) {
+	refused{map[string][]byte{"x.tar": sparse(t)}, "x.tar", "member a/data_batch_1: a file with holes"}.check(t)
+}
+
 func npyOf(dtype, order, shape string, content []byte) []byte {
 	head := "{'descr': '" + dtype + "', 'fortran_order': " + order + ", 'shape': " + shape + ", }\n"
 	b := append([]byte("\x93NUMPY\x01\x00"), byte(len(head)), byte(len(head)>>8))

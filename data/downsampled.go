@@ -50,7 +50,7 @@ func openDownsampled(path string, opt Options) (Dataset, error) {
 		return nil, err
 	}
 	if n != published {
-		b.notes = append(b.notes, fmt.Sprintf("%d training batches; the downsampled ImageNet has %d", n, published))
+		b.notes = append(b.notes, fmt.Sprintf("batches: %d; the whole downsampled ImageNet has %d", n, published))
 	}
 	return adapt(b, path, opt)
 }

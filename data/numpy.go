@@ -236,7 +236,7 @@ func npzLabels(m member, f *zip.File, n int) ([]int, error) {
 	if len(h.Descr.Shape) != 1 || h.Descr.Shape[0] != n {
 		return nil, damaged("%s: got labels of shape %v, want (%d), as many as images", name, h.Descr.Shape, n)
 	}
-	b, err := readGrowing(r, int64(f.UncompressedSize64)-at)
+	b, err := readSized(r, int64(f.UncompressedSize64)-at, ratioFree)
 	if err == nil {
 		err = atEnd(r)
 	}
@@ -346,7 +346,7 @@ func (d *deflated) bytes() ([]byte, error) {
 		return nil, damaged("%s: %v", printable(d.name), err)
 	}
 	defer r.Close()
-	data, err := readGrowing(r, d.size())
+	data, err := readSized(r, d.size(), 16*int64(d.f.CompressedSize64)+ratioFree) // as many as pictures come to
 	if err == nil {
 		err = atEnd(r)
 	}
@@ -391,14 +391,13 @@ func (b *batches) checkSums(ctx context.Context) (bad []BadImage, err error) {
 	return bad, nil
 }
 
-// readGrowing reads size bytes and takes no more memory than there are, whatever size claims.
-func readGrowing(r io.Reader, size int64) ([]byte, error) {
-	const first = 1 << 20
-	b := make([]byte, 0, min(size, first))
+// readSized reads size bytes. It makes room for atOnce bytes at once; beyond them, where size may be a lie, for as much again
+// as has come.
+func readSized(r io.Reader, size, atOnce int64) ([]byte, error) {
+	var b []byte
 	for int64(len(b)) < size {
-		next := min(size-int64(len(b)), max(first, int64(len(b))))
 		at := len(b)
-		b = append(b, make([]byte, next)...)
+		b = append(b, make([]byte, min(size-int64(at), max(atOnce, int64(at))))...)
 		if n, err := io.ReadFull(r, b[at:]); err != nil {
 			return b[:at+n], err
 		}

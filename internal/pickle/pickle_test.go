@@ -201,6 +201,21 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// Long text is turned into bytes once, however often it is asked for.
+func TestLatin1Once(t *testing.T) {
+	text := strings.Repeat("é", 200)
+	length := binary.LittleEndian.AppendUint32(nil, uint32(len(text)))
+	call := "c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+	v, err := read([]byte("\x80\x02X" + string(length) + text + "q\x000" + call + call + "\x86."))
+	items, ok := elements(v)
+	if err != nil || !ok || len(items) != 2 || items[0] != items[1] {
+		t.Fatalf("got %v, %v", v, err)
+	}
+	if got := content(t, *items[0].(*Bytes)); !bytes.Equal(got, bytes.Repeat([]byte{0xe9}, 200)) {
+		t.Errorf("got %x", got)
+	}
+}
+
 // A list that holds itself is read; nothing here walks into it.
 func TestCycle(t *testing.T) {
 	v, err := read([]byte("\x80\x02}q\x00U\x01ah\x00sU\x01b]q\x01h\x01as."))
