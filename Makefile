@@ -38,7 +38,8 @@ test-race:
 	$(GO) test -race -short -timeout 20m ./cpu ./data ./checkpoint ./train ./internal/rundir
 
 test-full: blas ## make test with every size and seed
-	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m ./...
+	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilledRuns ./...
+	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -v -run TestKilledRuns ./cmd/ict # with its log: seed and number of kills
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
