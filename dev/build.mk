@@ -1,17 +1,13 @@
 # dev/build.mk: what is carried to a machine with a GPU. Included by the Makefile after gpu/build.mk.
 #
 #   build/gpu-check       ict-cuda and the tests of gpu with the kernels linked in, OpenBLAS, parity files, run.sh
-#   build/sim/gpu.test    the tests of gpu for the simulator
 
-.PHONY: gpu-check gpu-check-pack gpu-check-sim build/gpu-check/gpu.test build/sim/gpu.test
+.PHONY: gpu-check gpu-check-pack gpu-check-sim build/gpu-check/gpu.test
 build/gpu-check/gpu.test: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@mkdir -p build/gpu-check
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) test -c -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS) -extldflags '$(GPU_STATIC)'" ./gpu
 	@! nm -u $@ | grep -E ' (ict_|cu[A-Z])'
-
-build/sim/gpu.test: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcuda.a build/sim/libnvidia-ml.so.1
-	$(call gpu_env,build/sim) $(GO) test -c -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS)" ./gpu
 
 gpu-check-pack: build/ict-cuda build/gpu-check/gpu.test blas ## build/gpu-check: to be carried to a machine with a GPU and run there by run.sh; needs the driver alone
 	@mkdir -p build/gpu-check/lib build/gpu-check/parity

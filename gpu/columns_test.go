@@ -15,6 +15,7 @@ func TestAttention(t *testing.T) { optest.Attention(t, open) }
 func TestResample(t *testing.T)  { optest.Resample(t, open) }
 func TestPointwise(t *testing.T) { optest.Pointwise(t, open) }
 func TestCast(t *testing.T)      { optest.Cast(t, open) }
+func TestHalf(t *testing.T)      { optest.Half(t, open) }
 func TestPrecond(t *testing.T)   { optest.Precond(t, open) }
 func TestEmbed(t *testing.T)     { optest.Embed(t, open) }
 func TestRandom(t *testing.T)    { optest.Random(t, open) }

@@ -22,14 +22,6 @@ func (l *launch) convolution(y, x0, x1, w tensor.Shape, p tensor.Conv2d) C.ict_c
 	}
 }
 
-// convInput is the type of a convolution's sources and filter: F32 where so few channels are read that they are an image.
-func convInput(x0, x1 tensor.Tensor, store tensor.DType) tensor.DType {
-	if x1.Absent() && x0.Shape[3] <= 4 {
-		return tensor.F32
-	}
-	return store
-}
-
 // Conv2dFprop is defined in tensor/conv2d.go.
 func (d *Device) Conv2dFprop(y, x0, x1, w tensor.Tensor, ep tensor.Epilogue, p tensor.Conv2d) {
 	l := d.begin("conv2d_fprop")
@@ -38,13 +30,11 @@ func (d *Device) Conv2dFprop(y, x0, x1, w tensor.Tensor, ep tensor.Epilogue, p t
 	l.shape("bias", ep.Bias, k)
 	l.shape("emb", ep.Emb, n, k)
 	l.shape("residual", ep.Residual, y.Shape...)
-	store := storage(y, x0, x1, w)
-	read := convInput(x0, x1, store)
-	py, px0, px1, pw := l.out(y, y.DType), l.in(x0, read), l.in(x1, read), l.in(w, read)
+	py, px0, px1, pw := l.out(y, y.DType), l.in(x0, w.DType), l.in(x1, w.DType), l.in(w, w.DType)
 	e := C.ict_epilogue{bias: l.inF(ep.Bias), residual: l.in(ep.Residual, y.DType), scale: C.float(p.Scale), act: C.ICT_ACT_NONE}
 	e.temb, e.temb_stride = l.rows(ep.Emb)
-	e.y_f32 = flag(y.DType == tensor.F32 && store != tensor.F32)
-	l.run(func() C.int { return C.ict_conv2d_fprop(py, px0, px1, pw, e, g, nil, 0, C.ict_dtype(store), d.exec) })
+	e.y_dtype = C.int32_t(y.DType)
+	l.run(func() C.int { return C.ict_conv2d_fprop(py, px0, px1, pw, e, g, nil, 0, C.ict_dtype(w.DType), d.exec) })
 }
 
 // Conv2dDgrad is defined in tensor/conv2d.go.
@@ -65,16 +55,12 @@ func (d *Device) Conv2dDgrad(dx0, dx1 tensor.Acc, dy, wt tensor.Tensor, p tensor
 		s1 = l.besides(s0, w[3])
 	}
 	g := l.convolution(dy.Shape, s0, s1, w, p)
-	store := storage(dx0.Tensor, dx1.Tensor, wt)
-	if dy.DType != store && dy.DType != tensor.F32 {
-		l.must(fmt.Errorf("dx is %v where dy is %v: no kernel has this pair", store, dy.DType))
-	}
-	p0, b0 := l.acc(dx0, store)
-	p1, b1 := l.acc(dx1, store)
-	pdy, pwt := l.in(dy, dy.DType), l.in(wt, store)
+	p0, b0 := l.acc(dx0, wt.DType)
+	p1, b1 := l.acc(dx1, wt.DType)
+	pdy, pwt := l.in(dy, dy.DType), l.in(wt, wt.DType)
 	l.run(func() C.int {
 		return C.ict_conv2d_dgrad(p0, b0, p1, b1, pdy, pwt, C.ict_norm_epilogue{}, g, C.float(p.Scale),
-			flag(dy.DType == tensor.F32 && store != tensor.F32), nil, 0, C.ict_dtype(store), d.exec)
+			C.ict_dtype(dy.DType), nil, 0, C.ict_dtype(wt.DType), d.exec)
 	})
 }
 
@@ -101,14 +87,12 @@ func (d *Device) Conv2dWgrad(dw tensor.Acc, x0, x1, dy tensor.Tensor, p tensor.C
 	}
 	l := d.begin("conv2d_wgrad")
 	g := l.convolution(dy.Shape, x0.Shape, x1.Shape, dw.Shape, p)
-	store := storage(x0, x1, dy)
-	read := convInput(x0, x1, store)
 	pdw, beta := l.accF(dw)
-	px0, px1, pdy := l.in(x0, read), l.in(x1, read), l.in(dy, dy.DType)
+	px0, px1, pdy := l.in(x0, x0.DType), l.in(x1, x0.DType), l.in(dy, dy.DType)
 	pws, size := l.scratch(ws)
 	l.run(func() C.int {
 		return C.ict_conv2d_wgrad(pdw, beta, nil, 0, px0, px1, pdy, g, C.float(p.Scale),
-			flag(dy.DType == tensor.F32 && store != tensor.F32), pws, size, C.ict_dtype(store), d.exec)
+			C.ict_dtype(dy.DType), pws, size, C.ict_dtype(x0.DType), d.exec)
 	})
 }
 

@@ -212,16 +212,6 @@ func (l *launch) reads(t tensor.Tensor) bool {
 	return n > 1
 }
 
-// storage is the type of activations of a launch: that of the first tensor that is not F32.
-func storage(ts ...tensor.Tensor) tensor.DType {
-	for _, t := range ts {
-		if !t.Absent() && t.DType != tensor.F32 {
-			return t.DType
-		}
-	}
-	return tensor.F32
-}
-
 func flag(b bool) C.int32_t {
 	if b {
 		return 1

@@ -105,7 +105,6 @@ typedef struct {
 } ict_dropout;
 
 // A convolution. Its input is x0, or x0 and x1 side by side in C. Output rows P = (H + 2*pad_h - R)/stride + 1, columns Q likewise.
-// Tuned kernels: R = S = 1 or 3, stride 1, pad (R-1)/2. Every other form runs on general ones.
 typedef struct {
 	int32_t N, H, W;       // images, rows, columns of the input
 	int32_t C0, C1;        // channels of x0 and x1; C1 = 0: no x1
@@ -120,7 +119,7 @@ typedef struct {
 typedef struct {
 	const float *bias;         // (K) or null
 	const float *temb;         // (N,K) or null: one vector per image, rows temb_stride apart
-	const void  *residual;     // (N,P,Q,K) dtype (f32 if y_f32) or null
+	const void  *residual;     // (N,P,Q,K) y_dtype or null
 	const void  *s0, *s1;      // (N,P,Q,CS0), (N,P,Q,CS1) dtype or null: sources of the 1x1 skip convolution; refused for now
 	const void  *wskip;        // (K,1,1,CS0+CS1) dtype
 	const float *bias_skip;    // (K) or null
@@ -128,7 +127,7 @@ typedef struct {
 	int32_t      CS0, CS1;
 	float        scale;        // 1, or sqrt(1/2) in NCSN++
 	int32_t      act;          // ict_act: none; ReLU in frozen networks
-	int32_t      y_f32;        // 1: y is f32 whatever dtype is (last convolution)
+	int32_t      y_dtype;      // ict_dtype of y
 	float       *stats;        // (N,parts,K,2) or null: mean and sum of squared deviations of the rounded y, per channel; refused for now
 } ict_epilogue;
 
@@ -162,39 +161,45 @@ typedef struct {
 // conv2d_fprop: y[n,p,q,k] = epilogue( sum over r,s,c of x[n, p*stride+r-pad_h, q*stride+s-pad_w, c] * w[k,r,s,c] ),
 // x = x0|x1, zero outside.
 //
-//   y      (N,P,Q,K)         dtype, or f32 if ep.y_f32   out
-//   stats  ep.stats                                      out, read by groupnorm_forward
-//   x0 x1  (N,H,W,C0), (N,H,W,C1)  dtype; f32 if C0 <= 4 in; then multiplied in f32 or tf32x3 whatever ex->math says
-//   w      (K,R,S,C0+C1)     dtype; f32 if C0 <= 4       in
-//   parts  = ict_conv2d_fprop_parts(d, dtype, ex)        partial statistics per image; 0: not available, ep.stats must be null
+//   y      (N,P,Q,K)               ep.y_dtype  out
+//   x0 x1  (N,H,W,C0), (N,H,W,C1)  dtype       in
+//   w      (K,R,S,C0+C1)           dtype       in
 //
-// Needs   C0 <= 4 with C1 = 0, or C0, C1, CS0, CS1 % 8 == 0; C0+C1 <= 2048; K <= 4 or K % 8 == 0; R, S <= 7; pad_h < R,
-//         pad_w < S; temb_stride >= K, % 4 == 0; skip sources only in tuned forms; 16-byte aligned.
-// Returns ICT_ERR_NULL, _SHAPE, _ALIGN, _DTYPE, _WORKSPACE, _ARCH, _TENSORMAP - r, or a cudaError_t.
-// Cost    2*N*P*Q*K*(R*S*(C0+C1)+CS0+CS1) FLOP; reads x, w, residual once from memory, writes y; one kernel.
-// Order   fixed by (d, dtype, sm): per output, r, s, then c in slabs; stats per 64-row tile, then Chan's merge, low to high.
+// dtype, y_dtype: the same; or 16 bits, f32 (a network's last convolution); or f32, 16 bits (its first). On tensor cores,
+// unless in f32 with ICT_MATH_F32, where C0 and C1 % 8 == 0, K % 4 == 0, K > 4 and the pair is not f32, 16 bits; else in f32.
+//
+// Needs   C0+C1 <= 2048; R, S <= 7; stride 1 or 2; 0 <= pad_h < R, 0 <= pad_w < S; a filter that fits into the padded
+//         image; H, W <= 2^20; N*H*W, N*P*Q, K*R*S < 2^31 - 1024; act none or ReLU; temb_stride >= K with temb; bias and
+//         temb element aligned.
+// Returns ICT_ERR_NULL, _ARCH, _SHAPE, _ALIGN, _DTYPE, or a cudaError_t.
+// Cost    2*N*P*Q*K*R*S*(C0+C1) FLOP; reads x, w, residual once from memory, writes y; one kernel.
+// Order   per output, r, s, then c; fixed by d, the pair of types and ex->math.
 // Source  implicit GEMM [CUTLASS conv letters]. Defined in tensor/conv2d.go.
 int         ict_conv2d_fprop(void *y, const void *x0, const void *x1, const void *w, ict_epilogue ep, ict_conv2d d,
                              void *ws, size_t ws_bytes, ict_dtype dtype, const ict_exec *ex);
 size_t      ict_conv2d_fprop_workspace(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);  // 0: no variant needs any
-int         ict_conv2d_fprop_parts(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);
-const char *ict_conv2d_fprop_variant(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);    // name of the kernel that would run
+int         ict_conv2d_fprop_parts(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);      // of ep.stats; 0: not available
+const char *ict_conv2d_fprop_variant(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);    // name of the kernel that would run for one type
 
 // conv2d_dgrad: dx[n,h,w,c] = scale * sum over p,q,k with p*stride+r-pad_h = h, q*stride+s-pad_w = w of dy[n,p,q,k] * w[k,r,s,c];
 // channels 0 ... C0-1 go to dx0, the others to dx1.
 //
 //   dx0 dx1  (N,H,W,C0), (N,H,W,C1)  dtype, each with beta   out; either may be null
-//   dy       (N,P,Q,K)               dtype, or f32 if dy_f32 in
+//   dy       (N,P,Q,K)               dy_dtype                in
 //   wt       (C0+C1,R,S,K)           dtype                   in; written by conv2d_pack
 //   ne                                                       the norm whose output the convolution read; ne.x0 null: none
 //
-// Needs   as conv2d_fprop; C0, C1 of any size in the general kernels.
+// dtype, dy_dtype: the same; or 16 bits, f32 (a network's last convolution); or f32, 16 bits (its first: the gradient at
+// the images). On tensor cores, unless in f32 with ICT_MATH_F32, where the two are the same, K % 8 == 0, C0 and C1 % 4 == 0
+// and C0+C1 > 4; else in f32.
+//
+// Needs   as conv2d_fprop; K <= 2^20.
 // Returns as conv2d_fprop.
 // Cost    2*N*P*Q*K*R*S*(C0+C1) FLOP; reads dy and wt, writes dx (reads it if beta != 0); one kernel.
-// Order   fixed by (d, dtype, sm): per element, r, s, then k in slabs.
+// Order   per element, r, s, then k; fixed by d, the pair of types and ex->math.
 // Source  the adjoint of conv2d_fprop in x. Defined in tensor/conv2d.go.
 int         ict_conv2d_dgrad(void *dx0, float beta_dx0, void *dx1, float beta_dx1, const void *dy, const void *wt,
-                             ict_norm_epilogue ne, ict_conv2d d, float scale, int32_t dy_f32,
+                             ict_norm_epilogue ne, ict_conv2d d, float scale, ict_dtype dy_dtype,
                              void *ws, size_t ws_bytes, ict_dtype dtype, const ict_exec *ex);
 size_t      ict_conv2d_dgrad_workspace(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);  // 0: no variant needs any
 int         ict_conv2d_dgrad_parts(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);
@@ -204,17 +209,21 @@ const char *ict_conv2d_dgrad_variant(ict_conv2d d, ict_dtype dtype, const ict_ex
 //
 //   dw     (K,R,S,C0+C1)  f32 with beta              out
 //   dbias  (K)            f32 with beta              out; refused for now (bias_backward)
-//   x0 x1  (N,H,W,C0), (N,H,W,C1)  dtype; f32 if C0 <= 4  in
-//   dy     (N,P,Q,K)      dtype, or f32 if dy_f32    in
+//   x0 x1  (N,H,W,C0), (N,H,W,C1)  dtype             in
+//   dy     (N,P,Q,K)      dy_dtype                   in
 //   ws                                               scratch of ict_conv2d_wgrad_workspace(...) bytes
 //
-// Needs   as conv2d_fprop. The workspace depends on N, P, Q, K, R, S and C0+C1 alone.
-// Returns as conv2d_fprop.
+// dtype, dy_dtype: as conv2d_dgrad. On tensor cores, unless in f32 with ICT_MATH_F32, where the two are the same and C0, C1
+// and K % 8 == 0; else in f32.
+//
+// Needs   as conv2d_fprop; dw element aligned. The workspace depends on N, P, Q, K, R, S and C0+C1 alone.
+// Returns as conv2d_fprop, and ICT_ERR_WORKSPACE.
 // Cost    2*N*P*Q*K*R*S*(C0+C1) FLOP; two kernels: partial sums of the split, ordered reduction.
-// Order   fixed by (d, dtype): the split is a function of the shape, its parts are added low to high.
+// Order   within a slice, in parts that P, Q, K, R, S and C0+C1 fix, each in pixel order, added low to high; over images by
+//         slices. Fixed by these, the pair of types and ex->math.
 // Source  split-K with a second reduction kernel. Defined in tensor/conv2d.go.
 int         ict_conv2d_wgrad(float *dw, float beta_dw, float *dbias, float beta_dbias, const void *x0, const void *x1,
-                             const void *dy, ict_conv2d d, float scale, int32_t dy_f32,
+                             const void *dy, ict_conv2d d, float scale, ict_dtype dy_dtype,
                              void *ws, size_t ws_bytes, ict_dtype dtype, const ict_exec *ex);
 size_t      ict_conv2d_wgrad_workspace(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);
 const char *ict_conv2d_wgrad_variant(ict_conv2d d, ict_dtype dtype, const ict_exec *ex);
@@ -292,7 +301,8 @@ size_t ict_linear_wgrad_workspace(int32_t M, int32_t I, int32_t O, const ict_exe
 //   temb         (N,C)          f32    in, added to x before the norm; refused for now
 //   stats0 stats1 (N,parts,C,2) f32    in, of each source from conv2d_fprop; refused for now: measures itself
 //
-// Needs   G divides C0+C1; d.act none or SiLU; 0 <= dropout.p < 1, with p > 0 a step and images >= 1.
+// Needs   G divides C0+C1 < 2^30; d.act none or SiLU; scale_shift_stride >= 2C with scale_shift; 0 <= dropout.p < 1, with p > 0
+//         a step, images >= 1 and HW*(C0+C1) <= 2^34; y, x0, x1 16-byte aligned, the others element aligned.
 // Cost    reads x twice (once from L2 where an image fits), writes y.
 // Order   fixed by (HW, C0+C1, G) and dtype. Statistics are shifted or two-pass, never E[x^2] - E[x]^2.
 // Source  [GroupNorm]; scale-shift [ADM]. Defined in tensor/groupnorm.go.
@@ -315,8 +325,9 @@ size_t ict_groupnorm_forward_workspace(ict_groupnorm d, const ict_exec *ex);  //
 //   residual      (N,HW,C0+C1)   dtype  in, a gradient added to dx; refused for now
 //   ws                                  scratch of ict_groupnorm_backward_workspace(...) bytes
 //
-// Needs   as groupnorm_forward. The workspace depends on N, HW, C0 and C1 alone.
-// Cost    reads dy and x twice, writes dx.
+// Needs   as groupnorm_forward; dscale_shift only with scale_shift, dscale_shift_stride >= 2C; dx0, dx1, dy 16-byte aligned.
+//         The workspace depends on N, C0 and C1 alone; only with dgamma or dbeta.
+// Cost    reads dy and x twice, writes dx; one kernel, with dgamma or dbeta three.
 // Order   within an image fixed by (HW, C0+C1, G); dgamma, dbeta by slices.
 // Source  Defined in tensor/groupnorm.go.
 int    ict_groupnorm_backward(void *dx0, float beta_dx0, void *dx1, float beta_dx1, float *dgamma, float beta_dgamma,
@@ -335,8 +346,9 @@ size_t ict_groupnorm_backward_workspace(ict_groupnorm d, const ict_exec *ex);
 //   lse  (N,heads,T)      f32    out; read by attention_backward
 //   qkv  (N,T,3,heads,d)  dtype  in
 //
-// Needs   1 <= T <= 1024; d % 8 == 0, d <= 512 (64 and 256 tuned).
-// Returns as conv2d_fprop.
+// Needs   1 <= T <= 1024; d <= 512, in f16 and bf16 d % 8 == 0; 3*heads*d < 2^31; lse element aligned. On tensor cores
+//         in 16 bits with d <= 256, in tiles of 64 or 256.
+// Returns ICT_ERR_NULL, _ARCH, _SHAPE, _ALIGN, _DTYPE, or a cudaError_t.
 // Cost    4*N*heads*T*T*d FLOP; reads qkv, writes o and lse; one kernel.
 // Order   fixed by (T, d, dtype): keys in tiles, low to high.
 // Source  online softmax [FlashAttention]. Defined in tensor/attention.go.
@@ -347,7 +359,7 @@ const char *ict_attention_forward_variant(int32_t T, int32_t d, ict_dtype dtype,
 
 // attention_backward: the gradient at qkv.
 //
-//   dqkv       (N,T,3,heads,d)  dtype with beta  out
+//   dqkv       (N,T,3,heads,d)  dtype with beta  out; may be null
 //   do o       (N,T,heads*d)    dtype            in (do_ in the prototype)
 //   qkv        (N,T,3,heads,d)  dtype            in
 //   lse        (N,heads,T)      f32              in; written by attention_forward
@@ -375,7 +387,8 @@ const char *ict_attention_backward_variant(int32_t T, int32_t d, ict_dtype dtype
 //   x          (N,H,W,C)  dtype  in
 //   gn_scale gn_shift  (N,C)  f32  in: a folded group norm, then act, applied on load; refused for now, as act but none
 //
-// Needs   the pairs of filter and rate above; H, W even with DOWN2; any C; element aligned.
+// Needs   the pairs of filter and rate above; H, W even with DOWN2; any C; an image of x and one of y < 2^31 - 2048 elements;
+//         element aligned.
 // Cost    reads x, writes y; one kernel.
 // Source  [EDM]. Defined in tensor/resample.go (Box there is NEAREST for Up2, BOX for Down2).
 int ict_resample_forward(void *y, const void *x, const float *gn_scale, const float *gn_shift, int32_t N, int32_t H,
