@@ -23,4 +23,3 @@ func TestPerturb(t *testing.T)   { optest.Perturb(t, open) }
 func TestLoss(t *testing.T)      { optest.Loss(t, open) }
 func TestOptim(t *testing.T)     { optest.Optim(t, open) }
 func TestReduce(t *testing.T)    { optest.Reduce(t, open) }
-func TestHalf(t *testing.T)      { optest.Half(t, open) }
