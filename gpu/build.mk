@@ -45,7 +45,7 @@ $(eval $(call gpu_sim,build/sim-asan,$(SIM_ASAN)))
 build/sim/libnvidia-ml.so.1: kernels/sim/nvml.c
 	@mkdir -p build/sim
 	$(CC) -O2 -Wall -Wextra -fPIC -shared -fvisibility=hidden -Wl,-soname,libnvidia-ml.so.1 -o $@ $<
-build/sim/ict test-sim: build/sim/libnvidia-ml.so.1
+build/sim/ict build/sim/gpu.test: build/sim/libnvidia-ml.so.1
 
 # The tests of gpu as a program.
 define gpu_tests
@@ -56,7 +56,7 @@ endef
 $(eval $(call gpu_tests,build/sim,))
 $(eval $(call gpu_tests,build/sim-asan,-asan))
 
-.PHONY: build/ict-cuda build/sim/ict test-sim
+.PHONY: build/ict-cuda build/sim/ict test-sim test-sim-asan test-sim-full
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) build -tags cuda -o $@ -ldflags \
@@ -71,3 +71,11 @@ test-sim: build/sim/ict ## the CUDA backend, and the program with it, on the sim
 	@for t in late early; do echo "timing $$t"; $(call gpu_env,build/sim) LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_TIMING=$$t \
 		$(GO) test -count=1 -timeout 20m -tags cuda -ldflags '$(GPU_LDFLAGS)' ./gpu || exit 1; done
 	ICT_SIM=$(CURDIR)/build/sim/ict $(GO) test -count=1 -run TestSimulator ./cmd/ict
+
+# Bounds of device memory show only where each tensor has memory of its own: ICT_APART.
+test-sim-asan: build/sim-asan/gpu.test ## the tests of gpu with AddressSanitizer in kernels, driver and Go, on the smallest shapes
+	cd gpu && LD_LIBRARY_PATH=$(CURDIR)/build/sim-asan ASAN_OPTIONS=detect_leaks=0 ICT_APART=1 ../build/sim-asan/gpu.test -test.short -test.timeout 20m
+
+test-sim-full: build/sim/ict build/sim/gpu.test ## test-sim with SEEDS= (default 1 2 3) and for sm 90
+	@for s in $(or $(SEEDS),1 2 3); do for t in late early; do echo "seed $$s, timing $$t"; cd gpu && LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_SEED=$$s ICT_SIM_TIMING=$$t \
+		ICT_SIM_SM=90 ../build/sim/gpu.test -test.timeout 30m || exit 1; cd ..; done; done
