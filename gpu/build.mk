@@ -56,7 +56,7 @@ endef
 $(eval $(call gpu_tests,build/sim,))
 $(eval $(call gpu_tests,build/sim-asan,-asan))
 
-.PHONY: build/ict-cuda build/sim/ict test-sim test-sim-asan test-sim-full
+.PHONY: build/ict-cuda build/sim/ict test-sim test-sim-asan test-sim-full faults
 build/ict-cuda: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@rm -f $@
 	$(call gpu_env,build/cuda) $(GO) build -tags cuda -o $@ -ldflags \
@@ -68,8 +68,8 @@ build/sim/ict: build/sim/libictkernels.so build/sim/libcuda.so.1 build/sim/libcu
 	$(call gpu_env,build/sim) $(GO) build -tags cuda -o $@ -ldflags "$(GPU_LDFLAGS) -extldflags '-Wl,-rpath,\$$ORIGIN'" ./cmd/ict
 
 test-sim: build/sim/ict ## the CUDA backend, and the program with it, on the simulator
-	@for t in late early; do echo "timing $$t"; $(call gpu_env,build/sim) LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_TIMING=$$t \
-		$(GO) test -count=1 -timeout 20m -tags cuda -ldflags '$(GPU_LDFLAGS)' ./gpu || exit 1; done
+	@for t in 'late 0' 'early 1'; do set -- $$t; echo "timing $$1, seed $$2"; $(call gpu_env,build/sim) LD_LIBRARY_PATH=$(CURDIR)/build/sim \
+		ICT_SIM_TIMING=$$1 ICT_SIM_SEED=$$2 $(GO) test -count=1 -timeout 20m -tags cuda -ldflags '$(GPU_LDFLAGS)' ./gpu || exit 1; done
 	ICT_SIM=$(CURDIR)/build/sim/ict $(GO) test -count=1 -run TestSimulator ./cmd/ict
 
 # Bounds of device memory show only where each tensor has memory of its own: ICT_APART.
@@ -79,3 +79,6 @@ test-sim-asan: build/sim-asan/gpu.test ## the tests of gpu with AddressSanitizer
 test-sim-full: build/sim/ict build/sim/gpu.test ## test-sim with SEEDS= (default 1 2 3) and for sm 90
 	@for s in $(or $(SEEDS),1 2 3); do for t in late early; do echo "seed $$s, timing $$t"; cd gpu && LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_SEED=$$s ICT_SIM_TIMING=$$t \
 		ICT_SIM_SM=90 ../build/sim/gpu.test -test.timeout 30m || exit 1; cd ..; done; done
+
+faults: ## plants faults in kernels and gpu, and demands that the simulator's tests notice each; writes dev/faults/TABLE.md
+	dev/faults/run.sh

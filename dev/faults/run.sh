@@ -9,6 +9,7 @@
 #   where:   file and place
 #   build:   sim, or sim-asan where only AddressSanitizer sees it
 #   run:     the test
+#   env:     settings of the simulator (kernels/sim/simt.cpp) under which the test sees it; may be missing
 #   expect:  extended regular expression of the line that tells
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -34,9 +35,9 @@ of() { sed -n "s/^$2: *//p; /^--- /q" "$here/$1.patch"; }
 # One hash for all: what is planted in a kernel needs no other test program.
 build() { make -s -C "$tree" KERNELS_SHA=faults "build/$1/gpu.test"; }
 
-# run BUILD TESTS: the tests' output on stdout, and their status.
+# run BUILD TESTS [SETTING…]: the tests' output on stdout, and their status.
 run() {
-	(cd "$tree/gpu" && env LD_LIBRARY_PATH="$tree/build/$1" $([ "$1" != sim-asan ] || echo ASAN_OPTIONS=detect_leaks=0) \
+	(cd "$tree/gpu" && env "${@:3}" LD_LIBRARY_PATH="$tree/build/$1" $([ "$1" != sim-asan ] || echo ASAN_OPTIONS=detect_leaks=0) \
 		timeout 300 "../build/$1/gpu.test" -test.v -test.run "^($2)\$" 2>&1)
 }
 
@@ -60,7 +61,7 @@ for n in "${names[@]}"; do
 	build "$b" >"$log" 2>&1 || { cat "$log"; echo "run.sh: $n does not compile" >&2; exit 1; }
 	start=$(date +%s%N)
 	failed=0
-	run "$b" "$(of "$n" run)" >"$log" || failed=$?
+	run "$b" "$(of "$n" run)" $(of "$n" env) >"$log" || failed=$?
 	seconds=$(awk "BEGIN { printf \"%.1f\", ($(date +%s%N) - $start) / 1e9 }")
 	plant "$n" -R
 	# The first line that is expected, and the test that was running.

@@ -2,7 +2,8 @@
 // fiber runs until it meets a barrier, a collective or its end. Where the hardware leaves an order open the simulator
 // takes it from ICT_SIM_SEED (0: in order), so that a kernel that relies on luck shows it.
 //
-//   ICT_SIM_SEED=n             order of blocks and fibers
+//   ICT_SIM_SEED=n             order of blocks and fibers. Even: any fiber that can go on may be next. Odd: one warp runs
+//                              ahead of the others until it waits for the block, then another one does
 //   ICT_SIM_TIMING=late|early  asynchronous copies take effect at the last (default) or first legal moment
 //   ICT_SIM_THREADS=n          OS threads; default: as many as there are cores, at most 8
 //   ICT_SIM_NOISE=1            approximations are off by up to 2 ulp
@@ -178,6 +179,7 @@ private:
 	void *sp = nullptr, *fake = nullptr;
 	int ready[kMaxThreads], head = 0, count = 0, live = 0;
 	uint64_t random = 0;
+	int ahead = -1; // the warp that runs ahead
 	unsigned char *arena = nullptr;
 };
 
@@ -215,10 +217,17 @@ void Worker::start(int i, dim3 index) {
 
 int Worker::pick() {
 	if (settings().seed != 0 && count > 1) {
-		random = mix(random + 0x9e3779b97f4a7c15);
-		std::swap(ready[head], ready[(head + random % count) % kMaxThreads]);
+		int next = 0;
+		if (settings().seed % 2 == 1)
+			while (next < count && ready[(head + next) % kMaxThreads] / 32 != ahead) next++;
+		if (settings().seed % 2 == 0 || next == count) { // nobody of it can go on
+			random = mix(random + 0x9e3779b97f4a7c15);
+			next = int(random % uint64_t(count));
+		}
+		std::swap(ready[head], ready[(head + next) % kMaxThreads]);
 	}
 	int i = ready[head];
+	ahead = i / 32;
 	head = (head + 1) % kMaxThreads;
 	count--;
 	return i;
