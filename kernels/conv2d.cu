@@ -206,10 +206,10 @@ conv2d_pack_kernel(T *wt,      // (C,taps,K)
 		if (c0 + i < C && k0 + column < K)
 			wt[(int64_t(c0 + i) * taps + taps - 1 - tap) * K + k0 + column] = from_float<T>(s.v[column][i]);
 }
+
 // ---- launchers
 
 namespace {
-
 
 void set_slab(ConvGeometry &g, int slab) {
 	g.dc = slab % g.C;
