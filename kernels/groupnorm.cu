@@ -453,11 +453,7 @@ groupnorm_slice_kernel(float *parts,      // (slices,size)
                        const float *sums, // (N,size)
                        int N, int size, unsigned tiles) {
 	int slice = int(blockIdx.x / tiles), i = int(blockIdx.x % tiles) * kPointwiseThreads + int(threadIdx.x);
-	if (i >= size) return;
-	int64_t n = int64_t(slice) * ICT_SLICE;
-	float sum = sums[n * size + i];
-	for (int64_t end = n + ICT_SLICE < N ? n + ICT_SLICE : N; ++n < end;) sum += sums[n * size + i];
-	parts[int64_t(slice) * size + i] = sum;
+	if (i < size) parts[int64_t(slice) * size + i] = slice_sum(sums, slice, N, size, i);
 }
 
 __global__ void __launch_bounds__(kPointwiseThreads)

@@ -103,11 +103,7 @@ slice_sums_kernel(float *parts,      // (slices,K)
                   const float *sums, // (N,K)
                   int N, int K, unsigned tiles) {
 	int slice = int(blockIdx.x / tiles), k = int(blockIdx.x % tiles) * kPointwiseThreads + int(threadIdx.x);
-	if (k >= K) return;
-	int64_t n = int64_t(slice) * ICT_SLICE;
-	float sum = sums[n * K + k];
-	for (int64_t end = n + ICT_SLICE < N ? n + ICT_SLICE : N; ++n < end;) sum += sums[n * K + k];
-	parts[int64_t(slice) * K + k] = sum;
+	if (k < K) parts[int64_t(slice) * K + k] = slice_sum(sums, slice, N, K, k);
 }
 
 __global__ void __launch_bounds__(kPointwiseThreads)

@@ -38,6 +38,14 @@ template <int kThreads, typename T> __device__ __forceinline__ T block_sum(T v, 
 	return v;
 }
 
+// slice_sum gives element i of the sum of a slice's vectors out of N of size floats, in image order.
+__device__ __forceinline__ float slice_sum(const float *vectors, int slice, int N, int64_t size, int64_t i) {
+	int64_t n = int64_t(slice) * ICT_SLICE, end = n + ICT_SLICE < N ? n + ICT_SLICE : N;
+	float sum = vectors[n * size + i];
+	while (++n < end) sum += vectors[n * size + i];
+	return sum;
+}
+
 // add_pairwise adds count vectors of size floats that lie one after another, (0+1)+(2+3)..., and returns element i of
 // the sum. One thread owns element i; the vectors are its scratch.
 __device__ __forceinline__ float add_pairwise(float *vectors, int count, int64_t size, int64_t i) {
