@@ -21,7 +21,7 @@ var (
 var (
 	ErrShape       = errors.New("gpu: sizes break a need of the launcher")
 	ErrDType       = errors.New("gpu: no kernel for this dtype")
-	ErrAlign       = errors.New("gpu: a pointer is not aligned to 16 bytes")
+	ErrAlign       = errors.New("gpu: a pointer is not aligned as the launcher needs it")
 	ErrWorkspace   = errors.New("gpu: scratch is absent or too small")
 	ErrArch        = errors.New("gpu: no kernel for this device")
 	ErrNull        = errors.New("gpu: a tensor that must be given is absent")
