@@ -10,8 +10,8 @@
 // Sums over images run in image order within slices of ICT_SLICE images and pairwise over slices, as tensor defines
 // them, where the Order line says "by slices": then ranks and micro-batches that hold whole slices give equal bits.
 // A launcher returns, besides what its doc names, ICT_ERR_NULL for a missing pointer, ICT_ERR_ALIGN for one that is
-// not aligned (16 bytes unless the doc says "element": then to its element), ICT_ERR_SHAPE for a size below 1 or a
-// broken need, ICT_ERR_DTYPE, ICT_ERR_WORKSPACE, ICT_ERR_ARCH, or a cudaError_t; then nothing was launched.
+// not aligned (16 bytes unless the doc says "element": then to its element), ICT_ERR_SHAPE for a size below 1, a grid of
+// 2^31 blocks or more, or a broken need, ICT_ERR_DTYPE, ICT_ERR_WORKSPACE, ICT_ERR_ARCH, or a cudaError_t; then nothing was launched.
 // Workspaces are bytes of scratch at 256-byte alignment; a query tells them, the same for every dtype; 0: may be null.
 #ifndef ICT_KERNELS_H
 #define ICT_KERNELS_H
@@ -249,7 +249,7 @@ int ict_conv2d_pack(void *wt, const void *w, int32_t K, int32_t R, int32_t S, in
 //   b    (O)    f32         in; may be null
 //   act  ict_act            none or SiLU
 //
-// Needs   dtype f32; M, I, O >= 1.
+// Needs   dtype f32; M, I, O <= 2^30; element aligned.
 // Cost    2*M*I*O FLOP; one kernel.
 // Order   fixed by I.
 // Source  Defined in tensor/linear.go.
@@ -588,7 +588,7 @@ int ict_image_store(uint8_t *bytes, const float *x, int64_t n, int32_t rule, con
 //   t r in_t in_r  (N)        f32  in; r, in_r null with xr
 //   step                           in
 //
-// Needs   element aligned.
+// Needs   H*W*C <= 2^34; element aligned.
 // Cost    reads bytes, writes the outputs; one kernel.
 // Source  [iCT]. Defined in tensor/perturb.go.
 int ict_perturb(float *xt, float *cxt, float *xr, float *cxr, const uint8_t *bytes, const uint8_t *flip, const float *t,
