@@ -12,6 +12,8 @@ import base64
 import io
 import json
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 import PIL
@@ -118,7 +120,46 @@ def images():
     add("gray.jpeg", smooth.convert("L"), 2, quality=95)
     add("progressive.jpeg", smooth, 2, quality=95, subsampling=0, progressive=True)
     add("cmyk.jpeg", smooth.convert("CMYK"), 2, quality=95)
+
+    def file(name, content, tolerance=0):
+        """A file that Pillow cannot write, and what it reads from it."""
+        back = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+        if back.has_transparency_data:
+            back = Image.alpha_composite(Image.new("RGBA", back.size, "white"), back.convert("RGBA"))
+        back = back.convert("RGB")
+        out.append(dict(name=name, tolerance=tolerance, w=back.width, h=back.height,
+                        file=base64.b64encode(content).decode(), pixels=back.tobytes().hex()))
+
+    # YCCK: the CMYK file with the transform of its Adobe segment changed, so that the same numbers mean other colours.
+    f = io.BytesIO()
+    smooth.convert("CMYK").save(f, "jpeg", quality=95)
+    cmyk = bytearray(f.getvalue())
+    cmyk[cmyk.index(b"Adobe") + 11] = 2
+    file("ycck.jpeg", bytes(cmyk), 3)
+
+    # 16 bits, of which Pillow keeps the high eight; rounding is one off at most.
+    deep = pattern(9, 6, 6)
+    for name, kind, channels in (("rgb16.png", 2, 3), ("rgba16.png", 6, 4)):
+        rows = b"".join(b"\0" + row[:, :2 * channels].tobytes() for row in np.concatenate([deep, 255 - deep[:, :, :2]], 2))
+        file(name, png(9, 6, 16, kind, rows), 1)
+
+    # A palette with half transparent entries.
+    clear = rgb.quantize(4)
+    add("clear.png", clear, 1, transparency=bytes([255, 128, 0, 255]))
+    add("clear.gif", clear, transparency=1)
+
+    # EXIF that says nothing usable: no such orientation, cut in the middle.
+    for name, change in (("nine.jpeg", lambda e: e.replace(b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06", b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x09")),
+                         ("cut.jpeg", lambda e: e[:20])):
+        add(name, smooth.resize((16, 8)), 2, quality=95, subsampling=0, exif=change(turned.tobytes()))
     return out
+
+
+def png(w, h, bits, kind, rows):
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    head = struct.pack(">IIBBBBB", w, h, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 for name, make in dict(resize=resize, orientation=orientation, images=images).items():
