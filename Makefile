@@ -38,7 +38,7 @@ test-race:
 	$(GO) test -race -short -timeout 20m ./cpu ./data ./checkpoint ./train ./internal/rundir
 
 test-full: blas test-sim-full ## make test with every size and seed
-	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilledRuns ./...
+	ICT_SIM=$(CURDIR)/build/sim/ict ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilledRuns ./...
 	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -v -run TestKilledRuns ./cmd/ict # with its log: seed and number of kills
 
 lint:

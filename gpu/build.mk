@@ -79,9 +79,9 @@ ASAN_SKIP := TestSimulatorGuardsMemory|TestOverflow|TestSeeds|TestSelfCheck|Test
 test-sim-asan: build/sim-asan/gpu.test ## the tests of gpu with AddressSanitizer in kernels, driver and Go
 	cd gpu && LD_LIBRARY_PATH=$(CURDIR)/build/sim-asan ASAN_OPTIONS=detect_leaks=0 ICT_APART=1 ../build/sim-asan/gpu.test -test.short -test.skip '$(ASAN_SKIP)' -test.timeout 20m
 
-test-sim-full: build/sim/ict build/sim/gpu.test ## test-sim with SEEDS= (default 1 2 3) and for sm 90
+test-sim-full: build/sim/ict build/sim/gpu.test ## test-sim with SEEDS= (default 1 2 3), for sm 90, approximations off by some ulp where the seed is odd
 	@for s in $(or $(SEEDS),1 2 3); do for t in late early; do echo "seed $$s, timing $$t"; cd gpu && LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT_SIM_SEED=$$s ICT_SIM_TIMING=$$t \
-		ICT_SIM_SM=90 ../build/sim/gpu.test -test.timeout 30m || exit 1; cd ..; done; done
+		ICT_SIM_NOISE=$$((s % 2)) ICT_SIM_SM=90 ../build/sim/gpu.test -test.timeout 30m || exit 1; cd ..; done; done
 
 faults: ## plants faults in kernels and gpu, and demands that the simulator's tests notice each; writes dev/faults/TABLE.md
 	dev/faults/run.sh

@@ -24,8 +24,7 @@
 //
 // Entries that do nothing here are made by dev/forward-cuda.sh stubs: they return CUDA_ERROR_NOT_SUPPORTED.
 //
-// Not there: NCCL; tensor maps, and with them TMA; a report of which kernel touched memory that is not there (the program
-// ends with SIGSEGV).
+// What it does not have: README.md.
 #include "driver.hpp"
 
 #define API extern "C" __attribute__((visibility("default"))) CUresult

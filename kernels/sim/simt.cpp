@@ -11,8 +11,7 @@
 // A broken rule (deadlock, lanes that disagree, misaligned or out-of-bounds shared memory, an asynchronous copy whose
 // source changed under it) prints what and where on stderr and aborts.
 //
-// Not there yet, since no kernel uses them: mbarriers, TMA, clusters, wgmma and its accumulators in flight, fences between
-// proxies. Not to be seen here at all: real data races, bank conflicts, spills, the hardware's memory model.
+// What it does not have, and what cannot be seen here: README.md.
 #include "sim.h"
 #include "intrin_sim.h"
 
