@@ -262,7 +262,7 @@ func writer(dir string) {
 				fail(err)
 			}
 		}
-		if _, err := Prune(dir, 2, Owned(dir, "run-1")); err != nil {
+		if _, err := Prune(dir, 1<<30, 2, Owned(dir, "run-1")); err != nil {
 			fail(err)
 		}
 		fmt.Println("step", step)
@@ -324,7 +324,7 @@ func TestStateKilled(t *testing.T) {
 	if newest < lives/2 {
 		t.Errorf("only %d states were written in %d lives", newest, lives)
 	}
-	if _, err := Prune(dir, 2, Owned(dir, "run-1")); err != nil {
+	if _, err := Prune(dir, 1<<30, 2, Owned(dir, "run-1")); err != nil {
 		t.Error(err)
 	}
 	if d := cmp.Diff([]string{"latest", StateName(newest - 1), StateName(newest)}, names(t, dir)); d != "" {

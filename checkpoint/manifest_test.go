@@ -119,7 +119,7 @@ func TestManifestNewer(t *testing.T) {
 		}
 	}
 	mustWrite(t, dir, 3, 4)
-	if deleted, err := Prune(dir, 1, func(int) bool { return true }); err != nil || len(deleted) != 2 {
+	if deleted, err := Prune(dir, 1<<30, 1, func(int) bool { return true }); err != nil || len(deleted) != 2 {
 		t.Errorf("got %q, %v", deleted, err)
 	}
 }

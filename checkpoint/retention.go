@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -67,17 +68,20 @@ func Owned(statesDir, runID string) func(step int) bool {
 // whatever else the caller wants to keep). States that are damaged, or that hold files which are not theirs, stay. It
 // returns the deleted folders. Panics unless keep ≥ 1: the newest state is never deleted.
 //
+// newest is the step of the state that was written last. States of later steps stay and do not count: a run that went back
+// to an older state has found them damaged, and they would push out the one just written.
+//
 // Complete is what a manifest with the right checksum of its own says whose files have their lengths. The files are not read:
 // that would take as long as saving them again at every save. So a state whose bits rot on the disk counts among the keep;
 // [PruneChecked] reads them.
-func Prune(statesDir string, keep int, mine func(step int) bool) (deleted []string, err error) {
-	return prune(statesDir, keep, mine, false, func(Entry) error { return nil })
+func Prune(statesDir string, newest, keep int, mine func(step int) bool) (deleted []string, err error) {
+	return prune(statesDir, newest, keep, mine, false, func(Entry) error { return nil })
 }
 
 // PruneChecked is Prune for a run that nobody trains: only states of which every checksum is right count among the keep. dry
 // deletes nothing and returns what would go.
 func PruneChecked(statesDir string, keep int, mine func(step int) bool, dry bool) (deleted []string, err error) {
-	return prune(statesDir, keep, mine, dry, func(e Entry) error {
+	return prune(statesDir, math.MaxInt, keep, mine, dry, func(e Entry) error {
 		s, err := OpenState(e.Path)
 		if err != nil {
 			return err
@@ -87,7 +91,7 @@ func PruneChecked(statesDir string, keep int, mine func(step int) bool, dry bool
 }
 
 // prune is Prune where a state counts if check finds nothing wrong.
-func prune(statesDir string, keep int, mine func(step int) bool, dry bool, check func(Entry) error) (deleted []string, err error) {
+func prune(statesDir string, newest, keep int, mine func(step int) bool, dry bool, check func(Entry) error) (deleted []string, err error) {
 	if keep < 1 {
 		panic(fmt.Sprintf("checkpoint: Prune: got keep %d, want at least 1", keep))
 	}
@@ -95,7 +99,7 @@ func prune(statesDir string, keep int, mine func(step int) bool, dry bool, check
 	if err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Err != nil })
+	list = slices.DeleteFunc(list, func(e Entry) bool { return e.Err != nil || e.Step > newest })
 	old := len(list)
 	for kept := 0; old > 0 && kept < keep; old-- {
 		if check(list[old-1]) == nil {

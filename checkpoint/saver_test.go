@@ -18,7 +18,7 @@ func TestSaver(t *testing.T) {
 	s.Abort() // nothing runs: nothing happens
 	for step := 1; step <= 4; step++ {
 		job := StateJob(dir, step, stateFiles(step), testManifest()).Then(func() error {
-			_, err := Prune(dir, 2, Owned(dir, "run-1"))
+			_, err := Prune(dir, 1<<30, 2, Owned(dir, "run-1"))
 			return err
 		})
 		if err := s.Save(job); err != nil {

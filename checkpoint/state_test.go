@@ -271,7 +271,7 @@ func TestPrune(t *testing.T) {
 	damage(t, state(3, "weights.safetensors"), func(b []byte) []byte { return b[1:] })
 	damage(t, state(7, "manifest.json"), func(b []byte) []byte { return b[1:] }) // the newest is not complete
 	mine := Owned(dir, "run-1")
-	deleted, err := Prune(dir, 2, func(step int) bool { return mine(step) && step != 4 })
+	deleted, err := Prune(dir, 1<<30, 2, func(step int) bool { return mine(step) && step != 4 })
 	if err != nil || !slices.Equal(deleted, []string{filepath.Join(dir, StateName(1))}) {
 		t.Errorf("got %q, %v", deleted, err)
 	}
@@ -289,15 +289,15 @@ func TestPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"run-2", ""} {
-		if deleted, err := Prune(dir, 1, Owned(dir, id)); err != nil || len(deleted) > 0 {
+		if deleted, err := Prune(dir, 1<<30, 1, Owned(dir, id)); err != nil || len(deleted) > 0 {
 			t.Errorf("run %q: deleted %q, %v", id, deleted, err)
 		}
 	}
-	if deleted, err := Prune(dir, 1, mine); err != nil || len(deleted) != 2 {
+	if deleted, err := Prune(dir, 1<<30, 1, mine); err != nil || len(deleted) != 2 {
 		t.Errorf("got %q, %v, want 4 and 5", deleted, err)
 	}
 	wantLatest(t, dir, 6, 1)
-	if deleted, err := Prune(filepath.Join(dir, "none"), 1, mine); err != nil || len(deleted) > 0 {
+	if deleted, err := Prune(filepath.Join(dir, "none"), 1<<30, 1, mine); err != nil || len(deleted) > 0 {
 		t.Errorf("got %q, %v", deleted, err)
 	}
 	defer func() {
@@ -305,7 +305,19 @@ func TestPrune(t *testing.T) {
 			t.Error("keep 0 was taken")
 		}
 	}()
-	Prune(dir, 0, mine)
+	Prune(dir, 1<<30, 0, mine)
+}
+
+// A state ahead of the one just written is one that the run could not go on from. It pushes nothing out.
+func TestPruneBehindDamage(t *testing.T) {
+	dir := t.TempDir()
+	mustWrite(t, dir, 5, 10)
+	damage(t, filepath.Join(dir, StateName(10), "weights.safetensors"), func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	mustWrite(t, dir, 7)
+	if got, err := Prune(dir, 7, 1, Owned(dir, "run-1")); err != nil || !slices.Equal(got, []string{filepath.Join(dir, StateName(5))}) {
+		t.Errorf("got %q, %v, want the state of step 5 alone", got, err)
+	}
+	wantLatest(t, dir, 7, 1)
 }
 
 // Whoever prunes by hand has the files read: a state whose bits have rotted is not one of those that are kept.
@@ -323,7 +335,7 @@ func TestPruneChecked(t *testing.T) {
 			t.Errorf("dry %v: %q are left", dry, left)
 		}
 	}
-	if got, err := Prune(dir, 2, mine); err != nil || !slices.Equal(got, []string{filepath.Join(dir, StateName(2))}) {
+	if got, err := Prune(dir, 1<<30, 2, mine); err != nil || !slices.Equal(got, []string{filepath.Join(dir, StateName(2))}) {
 		t.Errorf("by lengths alone: got %q, %v", got, err)
 	}
 }

@@ -350,10 +350,10 @@ func (l *loop) state() error {
 	if err != nil {
 		return err
 	}
-	keep, id, dir, taken := l.Config.Keep.States, l.o.Manifest.RunID, l.o.States, l.lastState
+	keep, id, dir, step, taken := l.Config.Keep.States, l.o.Manifest.RunID, l.o.States, l.K, l.lastState
 	job = job.Then(func() error {
 		l.whole.Store(&taken)
-		_, err := checkpoint.Prune(dir, keep, checkpoint.Owned(dir, id))
+		_, err := checkpoint.Prune(dir, step, keep, checkpoint.Owned(dir, id))
 		return err
 	})
 	l.stateAt = l.K

@@ -278,6 +278,9 @@ func previewAction(c *cli.Context, u *ui) error {
 	if err := writePNG(out, img, ""); err != nil {
 		return err
 	}
+	if u.json {
+		return u.printJSON(map[string]any{"path": out, "rows": rows, "cols": cols})
+	}
 	u.result("%s", out)
 	return nil
 }
