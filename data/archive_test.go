@@ -162,7 +162,7 @@ func TestEDMZip(t *testing.T) {
 
 	writeFile(t, dir+"/short.zip", zipFile(t, zip.Store, table(`{"labels": [["00000/img00000000.png", 3]]}`), nil))
 	_, err := Open(dir+"/short.zip", Options{})
-	wantError(t, err, dir+"/short.zip/dataset.json: 2 of 3 images have no entry: 00000/img00000001.png, 00000/img00000002.png")
+	wantError(t, err, dir+"/short.zip/dataset.json: 2 of 3 images have no entry: 00000/img00000001.png, 00000/img00000002.png\n  to go by folders, take the file away")
 	open(t, dir+"/short.zip", Options{Labels: "none"})
 }
 

@@ -120,13 +120,14 @@ type importing struct {
 	p    *packWriter
 	n    int // images to take
 	done int // images looked at
+	safe int // of them, those known to have left the program
 	r    *Report
 }
 
 // at is the entry of the source that image j is.
 func (m *importing) at(j int) int { return int(int64(j) * int64(m.ds.Len()) / int64(m.n)) }
 
-// Unfinished is the error of an import that can be gone on with: Done of Total images are in Partial.
+// Unfinished is the error of an import that can be gone on with: Done of Total images, or more, are in Partial.
 type Unfinished struct {
 	Err         error
 	Done, Total int
@@ -153,10 +154,8 @@ func (m *importing) unfinished(err error) error {
 		m.p.abort()
 		return err
 	}
-	if e := m.p.flush(); e != nil { // not all of what was added has arrived
-		if info, e := m.p.f.Stat(); e == nil {
-			m.done = min(m.done, int(max(info.Size()-packHeader, 0))/(m.p.h*m.p.w*m.p.c))
-		}
+	if e := m.p.flush(); e != nil {
+		m.done = m.safe
 		if !errors.Is(err, e) {
 			err = fmt.Errorf("%w (and then: %v)", err, e)
 		}
@@ -187,6 +186,7 @@ func (m *importing) copy(ctx context.Context, progress func(done, total int)) er
 		return err
 	}
 	first, flushed := m.done, time.Now()
+	m.safe = first
 	if first > 0 && progress != nil {
 		progress(first, m.n)
 	}
@@ -206,7 +206,7 @@ func (m *importing) copy(ctx context.Context, progress func(done, total int)) er
 			if err := m.p.flush(); err != nil {
 				return err
 			}
-			flushed = time.Now()
+			flushed, m.safe = time.Now(), m.done
 		}
 		if progress != nil {
 			progress(m.done, m.n)

@@ -270,11 +270,22 @@ func TestImportIdentity(t *testing.T) {
 		}
 	})
 
+	// A source whose name is the result's.
+	namesake := t.TempDir() + "/a.pack"
+	must[Report](t)(Import(context.Background(), src, namesake, ImportOptions{Size: 8, Crop: "fit"}, nil))
+	stop(t, namesake, dst, ImportOptions{}, 10)
+	must[Report](t)(Import(context.Background(), src, namesake, ImportOptions{Size: 8, Crop: "center"}, nil))
+	said := ""
+	must[Report](t)(Import(context.Background(), namesake, dst, ImportOptions{Say: func(line string) { said += line }}, nil))
+	if !strings.Contains(said, other) {
+		t.Errorf("namesake: said %q", said)
+	}
+
 	// Into the folder that is imported.
 	writeFile(t, name, old)
 	inside := src + "/a.pack"
 	stop(t, src, inside, base, 10)
-	said := ""
+	said = ""
 	base.Say = func(line string) { said += line }
 	must[Report](t)(Import(context.Background(), src, inside, base, nil))
 	if !strings.Contains(said, "10 of 20") {
@@ -313,6 +324,18 @@ func TestImportFullDisk(t *testing.T) {
 	if !strings.Contains(said, "10 of 20") {
 		t.Errorf("said %q", said)
 	}
+}
+
+// What has no room is not begun.
+func TestImportRoom(t *testing.T) {
+	p := must[*packWriter](t)(newPackWriter(t.TempDir()+"/a.pack", 64, 64, 3, nil))
+	m := importing{p: p, n: 1 << 44, done: 5}
+	wantError(t, m.room(), "a.pack: 216,313,519,602,077,656 bytes are still to be written, ", " are free")
+	m.n = 6
+	if err := m.room(); err != nil {
+		t.Error(err)
+	}
+	p.abort()
 }
 
 func FuzzJournal(f *testing.F) {

@@ -139,20 +139,21 @@ func identify(src, dst string, opt Options, ds Dataset, n int) (id [sha256.Size]
 		err = identifyFiles(h, src, filepath.Base(dst))
 	}
 	if err == nil && IsTable(opt.Labels) {
-		err = identifyFiles(h, opt.Labels, "")
+		err = identifyFiles(h, opt.Labels, filepath.Base(dst))
 	}
 	return [sha256.Size]byte(h.Sum(nil)), err
 }
 
-// identifyFiles writes names, sizes and times of a file, or of all in a folder; but not of those that an import of the
-// name dst writes there.
+// identifyFiles writes names, sizes and times of a file, or of all in a folder but those that an import to the name dst
+// makes there.
 func identifyFiles(h hash.Hash, path, dst string) error {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
 	return filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || e.Name() == dst || dst != "" && strings.HasPrefix(e.Name(), dst+".") {
+		ours := at != path && (e.Name() == dst || strings.HasPrefix(e.Name(), dst+"."))
+		if err != nil || e.IsDir() || ours {
 			return err
 		}
 		info, err := os.Stat(at)

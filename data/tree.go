@@ -86,7 +86,10 @@ func (t *tree) label(l *listing) error {
 	case t.opt.Labels != LabelsFolders:
 		return t.labelByFile(t.opt.Labels, diskFile(t.opt.Labels), t.opt.Classes)
 	case l.table != nil: // what made the tree knows all its classes, whether they have images or not
-		return t.labelByFile(filepath.Join(t.root, tableName), l.table, maxClasses)
+		if err := t.labelByFile(filepath.Join(t.root, tableName), l.table, maxClasses); err != nil {
+			return fmt.Errorf("%w\n  to go by folders, take the file away", err)
+		}
+		return nil
 	}
 	common := ""
 	if l.archive {

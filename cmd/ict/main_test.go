@@ -1,9 +1,12 @@
 package main
 
 import (
+	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +43,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": exits, "damage": damage, "waitfor": waitFor, "waitlonger": waitLonger,
+			"exits": exits, "damage": damage, "waitfor": waitFor, "waitlonger": waitLonger, "archive": archive,
 		},
 	})
 }
@@ -74,6 +77,22 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	b[len(b)/2] ^= 0x40
 	ts.Check(os.WriteFile(path, b, 0o644))
+}
+
+// archive FILE FOLDER packs a folder as a zip or a tar.
+func archive(ts *testscript.TestScript, neg bool, args []string) {
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	var w interface {
+		AddFS(fs.FS) error
+		Close() error
+	} = tar.NewWriter(f)
+	if filepath.Ext(args[0]) == ".zip" {
+		w = zip.NewWriter(f)
+	}
+	ts.Check(w.AddFS(os.DirFS(ts.MkAbs(args[1]))))
+	ts.Check(w.Close())
 }
 
 // waitFor FILE [TEXT] waits until a file is there, with the text in it.
