@@ -133,20 +133,7 @@ func trainedOn(t *testing.T, ds data.Dataset) uint64 {
 	t.Helper()
 	c := overPictures()
 	tr := fresh(t, c)
-	l := data.NewLoader(ds, data.LoaderOptions{Seed: c.Train.Seed, Batch: c.Train.Batch, World: 1, Flip: c.Data.Flip})
-	defer l.Close()
-	for range 2 {
-		b, err := l.Next(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tr.Step(b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := tr.Collect(); err != nil {
-		t.Fatal(err)
-	}
+	stepsFrom(t, tr, data.NewLoader(ds, data.LoaderOptions{Seed: c.Train.Seed, Batch: c.Train.Batch, World: 1, Flip: c.Data.Flip}), 2)
 	return hash(t, tr)
 }
 

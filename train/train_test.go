@@ -84,7 +84,12 @@ func loader(c Config, first, rank, world int) *data.Loader {
 // steps trains n steps.
 func steps(t testing.TB, tr *Trainer, n int) {
 	t.Helper()
-	l := loader(tr.Config, tr.K, 0, 1)
+	stepsFrom(t, tr, loader(tr.Config, tr.K, 0, 1), n)
+}
+
+// stepsFrom trains n steps on what l hands out, and closes it.
+func stepsFrom(t testing.TB, tr *Trainer, l *data.Loader, n int) {
+	t.Helper()
 	defer l.Close()
 	for range n {
 		b, err := l.Next(context.Background())

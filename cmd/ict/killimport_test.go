@@ -29,20 +29,13 @@ func TestKilledImportsEndWithTheSameBytes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "ict") // under this name the test binary is the program, see TestMain
-	if err := os.Symlink(self, program); err != nil {
-		t.Fatal(err)
-	}
+	path := program(t)
 	source := filepath.Join(dir, "shapes.pack")
 	if err := data.MakeShapes(source, 3000, 16, 1); err != nil {
 		t.Fatal(err)
 	}
 	command := func(out string) *exec.Cmd {
-		return exec.Command(program, "data", "import", source, "--size", "96", "--crop", "dhariwal", "--out", filepath.Join(dir, out))
+		return exec.Command(path, "data", "import", source, "--size", "96", "--crop", "dhariwal", "--out", filepath.Join(dir, out))
 	}
 	begin := time.Now()
 	if out, err := command("whole.pack").CombinedOutput(); err != nil {
