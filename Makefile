@@ -37,9 +37,9 @@ test-go:
 test-race:
 	$(GO) test -race -short -timeout 20m ./cpu ./data ./checkpoint ./train ./internal/rundir
 
-test-full: blas test-sim-full ## make test with every size and seed
-	ICT_SIM=$(CURDIR)/build/sim/ict ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilledRuns ./...
-	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -v -run TestKilledRuns ./cmd/ict # with its log: seed and number of kills
+test-full: blas lint test-race test-sim-full ## make test with every size and seed
+	ICT_SIM=$(CURDIR)/build/sim/ict ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilled ./...
+	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -v -run TestKilled ./cmd/ict # with its log: seeds and numbers of kills
 
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
