@@ -65,7 +65,7 @@ sanitize() {
 	sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | tail -1)
 	[ -n "$sanitizer" ] || { echo "compute-sanitizer is not on this machine; it comes with the CUDA toolkit"; return 77; }
 	"$sanitizer" --tool "$1" --report-api-errors no --error-exitcode 99 --print-limit 20 "$test" -test.v -test.timeout "$limit" \
-		-test.run '^Test(Conv2d|Linear|GroupNorm|Attention|Resample|Pointwise|Cast|Precond|Embed|Random|Perturb|Loss|Optim|Reduce)$' && tested
+		-test.run '^Test(Conv2d|Half|Linear|GroupNorm|Attention|Resample|Pointwise|Cast|Precond|Embed|Random|Perturb|Loss|Optim|Reduce)$' && tested
 }
 
 # Twenty steps of a small network, from the same seed each time.
