@@ -15,6 +15,7 @@
 //	if errors.Is(err, checkpoint.ErrNone) { … } // a fresh run
 //	weights, _ := state.File("weights.safetensors")
 //	filter, ok := weights.Get("enc.16x16_conv.weight")
+//	err = checkpoint.Guard(func() error { return use(filter.Data) })
 //
 // Nothing on disk is trusted: sizes, names and checksums are checked before anything is used. What a mapped file holds is
 // read-only memory, valid until Close. docs/format-checkpoint.md draws the files.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
+
+	"ict/internal/mapped"
 )
 
 // ErrDamaged is wrapped by every error that says a file is not what was written, or not a file of ours at all.
@@ -40,8 +42,8 @@ type File struct {
 }
 
 // OpenSafetensors maps the file at path after checking its header: length against file and limit, every name once, offsets
-// without gap or overlap, shape × dtype = bytes, end of data = end of file. It does not read the data. A mapped file must
-// not be shortened by others while it is open; what this package writes is replaced, never changed.
+// without gap or overlap, shape × dtype = bytes, end of data = end of file. It does not read the data. What this
+// package writes is replaced, never changed, but others may shorten a file while it is open: look at its data under [Guard].
 func OpenSafetensors(path string) (*File, error) {
 	f, err := openMapped(path)
 	if err != nil {
@@ -75,16 +77,25 @@ func mapFile(file *os.File) (*File, error) {
 	if size < 10 || size > math.MaxInt {
 		return nil, damaged("%d bytes cannot be a safetensors file", size)
 	}
-	mapped, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	b, err := unix.Mmap(int(file.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
-	f, err := decode(mapped)
-	if err != nil {
-		return nil, errors.Join(err, unix.Munmap(mapped))
+	var f *File
+	if err := Guard(func() (err error) { f, err = decode(b); return err }); err != nil {
+		return nil, errors.Join(err, unix.Munmap(b))
 	}
 	f.file = file
 	return f, nil
+}
+
+// Guard runs a function that looks at the data of open files in its own goroutine, and returns its error. A page that cannot be
+// read, because a file was cut or the disk fails, becomes an error that wraps [ErrDamaged].
+func Guard(read func() error) (err error) {
+	if e := mapped.Guard(func() { err = read() }); e != nil {
+		return damaged("%v", e)
+	}
+	return err
 }
 
 // Close unmaps the file: data got from it must not be used any more.

@@ -152,7 +152,10 @@ func (f *File) snapshotHeader() (info SnapshotInfo, crc map[string]Sum32, err er
 	if !f.looksLikeSnapshot() {
 		return info, nil, fmt.Errorf("not a snapshot of ict: metadata format is %q, want %q; other files go through import", format, snapshotFormat)
 	}
-	head := bytes.Clone(f.mapped[:f.start])
+	head := make([]byte, f.start)
+	if _, err := f.file.ReadAt(head, 0); err != nil {
+		return info, nil, bare(err)
+	}
 	at, err := findHeaderCRC(head)
 	if err != nil {
 		return info, nil, err

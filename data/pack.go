@@ -6,11 +6,11 @@ import (
 	"hash/crc32"
 	"math"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"ict/internal/mapped"
 )
 
 // Layout of a packed file, all little endian; docs/format-pack.md draws it.
@@ -149,23 +149,11 @@ func parsePack(path string, m []byte) (*pack, error) {
 	return p, nil
 }
 
-// guard runs a function that reads mapped memory and turns a page that cannot be read, because the file was cut or the
-// disk failed, into an error.
-func guard(path string, read func()) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case interface {
-			runtime.Error
-			Addr() uintptr
-		}:
-			err = damaged("%s: a mapped page cannot be read; the file was cut after it was opened, or the disk fails", printable(path))
-		default:
-			panic(r)
-		}
-	}()
-	read()
+// guard runs a function that reads the mapped file at path; a page that cannot be read is damage.
+func guard(path string, read func()) error {
+	if err := mapped.Guard(read); err != nil {
+		return damaged("%s: %v", printable(path), err)
+	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"ict/checkpoint"
@@ -115,7 +116,10 @@ func (t *Trainer) LoadState(s *checkpoint.State) error {
 		if !ok {
 			return fmt.Errorf("train: state %s has no %s", s.Dir, file)
 		}
-		return t.load(f.Get, prefix, flat, buffers)
+		if err := t.load(f.Get, prefix, flat, buffers); err != nil {
+			return fmt.Errorf("train: %s: %w", filepath.Join(s.Dir, file), err)
+		}
+		return nil
 	}
 	err := errors.Join(
 		load(weightsFile, "", t.Online.W, t.Online.Buffers),
@@ -142,55 +146,59 @@ func (t *Trainer) LoadState(s *checkpoint.State) error {
 	return errors.Join(t.putScale(scale), t.dev.Err())
 }
 
-// load fills a flat array, and the buffers where given, from tensors of a file.
+// load fills a flat array, and the buffers where given, from tensors of a file, which may be cut meanwhile.
 func (t *Trainer) load(get func(string) (checkpoint.Named, bool), prefix string, flat, buffers tensor.Tensor) error {
 	if err := t.dev.Sync(); err != nil { // uploads overtake what is queued, such as the copies of Init
 		return err
 	}
-	for _, e := range t.layout.Entries {
-		to := flat
-		if e.Buffer {
-			if to = buffers; to.Absent() {
-				continue
+	return checkpoint.Guard(func() error {
+		for _, e := range t.layout.Entries {
+			to := flat
+			if e.Buffer {
+				if to = buffers; to.Absent() {
+					continue
+				}
+			}
+			v, err := values(get, prefix, e)
+			if err != nil {
+				return err
+			}
+			if err := t.carrier.up(e.View(to), bytesOf(v)); err != nil {
+				return err
 			}
 		}
-		v, err := values(get, prefix, e)
-		if err != nil {
-			return err
-		}
-		if err := t.carrier.up(e.View(to), bytesOf(v)); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // values are those of an entry in a file.
 func values(get func(string) (checkpoint.Named, bool), prefix string, e nn.Entry) ([]float32, error) {
 	n, ok := get(prefix + e.Name)
 	if !ok {
-		return nil, fmt.Errorf("train: the file has no %s", prefix+e.Name)
+		return nil, fmt.Errorf("%s is missing", prefix+e.Name)
 	}
 	if n.DType != checkpoint.F32 {
-		return nil, fmt.Errorf("train: %s: got dtype %s, want F32", n.Name, n.DType)
+		return nil, fmt.Errorf("%s: got dtype %s, want F32", n.Name, n.DType)
 	}
 	return model.FromFile(e, n.Shape, checkpoint.Float32s(n.Data))
 }
 
 // CheckInit says what InitFrom would refuse. A Forecast can be asked too.
 func (t *Trainer) CheckInit(get func(string) (checkpoint.Named, bool)) error {
-	for _, e := range t.layout.Entries {
-		if _, err := values(get, "", e); err != nil {
-			return err
+	return checkpoint.Guard(func() error {
+		for _, e := range t.layout.Entries {
+			if _, err := values(get, "", e); err != nil {
+				return fmt.Errorf("train: %w", err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // InitFrom begins from the weights of a file, at step 0; the averages start from them.
 func (t *Trainer) InitFrom(get func(string) (checkpoint.Named, bool)) error {
 	if err := t.load(get, "", t.Online.W, t.Online.Buffers); err != nil {
-		return err
+		return fmt.Errorf("train: %w", err)
 	}
 	t.StartAverages()
 	return t.dev.Err()

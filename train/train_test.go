@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -222,6 +224,35 @@ func TestResumeSameBits(t *testing.T) {
 	steps(t, second, 3)
 	if got := hash(t, second); got != want {
 		t.Errorf("resumed: hash %x, uninterrupted %x", got, want)
+	}
+}
+
+// A file that is cut between being checked and being read is damage, not a crash.
+func TestStateCutWhileOpen(t *testing.T) {
+	tr := fresh(t, toy(10, 8))
+	dir := t.TempDir()
+	job, err := tr.StateJob(dir, checkpoint.Manifest{RunID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := checkpoint.OpenLatest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	path := filepath.Join(s.Dir, weightsFile)
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.LoadState(s); !errors.Is(err, checkpoint.ErrDamaged) || !strings.Contains(err.Error(), path) {
+		t.Errorf("state: got %v, want damage of %s", err, path)
+	}
+	f, _ := s.File(weightsFile)
+	if err := tr.CheckInit(f.Get); !errors.Is(err, checkpoint.ErrDamaged) {
+		t.Errorf("initial weights: got %v, want damage", err)
 	}
 }
 

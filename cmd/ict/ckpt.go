@@ -159,7 +159,12 @@ func ckptShowAction(c *cli.Context, u *ui) error {
 			t, _ := f.Get(name)
 			k := tensorNote{File: f.name, Name: name, DType: t.DType, Shape: t.Shape}
 			if t.DType == checkpoint.F32 {
-				k.Norm, k.NonFinite = norm(checkpoint.Float32s(t.Data))
+				if err := checkpoint.Guard(func() error {
+					k.Norm, k.NonFinite = norm(checkpoint.Float32s(t.Data))
+					return nil
+				}); err != nil {
+					return fmt.Errorf("%s: %s: %w", f.name, name, err)
+				}
 				n.Elements += len(t.Data) / 4
 				sum += k.Norm * k.Norm
 			}

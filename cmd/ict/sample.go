@@ -472,7 +472,7 @@ func (d *drawing) sampler(dev *device) (*sample.Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := model.LoadWeights(dev, w, d.tensor); err != nil {
+	if err := checkpoint.Guard(func() error { return model.LoadWeights(dev, w, d.tensor) }); err != nil {
 		return nil, withCode(exitDamaged, fmt.Errorf("%s: %s", d.path, message(err)))
 	}
 	d.batch = min(d.batch, d.n)

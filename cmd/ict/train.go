@@ -351,7 +351,9 @@ func (r *session) openInit() error {
 		}
 		r.closers = append(r.closers, r.init.Close)
 	}
-	if err := r.f.CheckInit(r.init.Get); err != nil {
+	if err := r.f.CheckInit(r.init.Get); errors.Is(err, checkpoint.ErrDamaged) {
+		return about("--init", path, err)
+	} else if err != nil {
 		return usage(fmt.Errorf("--init %s: %s\n  the network must be the file's: ict ckpt show %[1]s prints its configuration", path, message(err)))
 	}
 	return nil
