@@ -52,6 +52,7 @@ type stepBench struct {
 	Rate       float64    `json:"img_per_s"`
 	StepFLOPs  int64      `json:"flop_per_step"`
 	GFLOPs     float64    `json:"gflop_per_s"`
+	MFU        float64    `json:"mfu,omitempty"`
 	Loss       float64    `json:"loss"`
 	Device     string     `json:"device"`
 	Processor  string     `json:"processor"`
@@ -130,12 +131,19 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		StepFLOPs: f.StepFLOPs, Loss: loss, Device: dev.kind(), Processor: dev.model(), Threads: dev.threads(), BLAS: dev.blas(), Build: hash,
 	}
 	r.Rate, r.GFLOPs = float64(r.Batch)/r.Median*1e3, float64(r.StepFLOPs)/r.Median/1e6
+	if peak := peakFLOPs(r.Processor, r.Precision); peak > 0 {
+		r.MFU = r.GFLOPs * 1e9 / peak
+	}
 	if u.json {
 		return u.printJSON(r)
 	}
 	u.result("step       %s, %d×%d, %s parameters, batch %d in %d, %s", r.Preset, r.Resolution, r.Resolution, comma(r.Parameters), r.Batch, t.Parts(), r.Precision)
 	u.result("time       %.1f ms, the median of %d after %d; quartiles %.1f and %.1f, range %.1f to %.1f", r.Median, steps, warmup, r.Quartiles[0], r.Quartiles[1], r.Range[0], r.Range[1])
-	u.result("speed      %s, %.1f GFLOP/s at %s a step; mean loss %.4g", rateText(r.Rate), r.GFLOPs, flopText(float64(r.StepFLOPs)), r.Loss)
+	mfu := ""
+	if r.MFU > 0 {
+		mfu = fmt.Sprintf(", MFU %.1f %%", 100*r.MFU)
+	}
+	u.result("speed      %s, %.1f GFLOP/s%s at %s a step; mean loss %.4g", rateText(r.Rate), r.GFLOPs, mfu, flopText(float64(r.StepFLOPs)), r.Loss)
 	u.result("with       %s; %s; build %s", dev.text(), r.Processor, r.Build)
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"ict/gpu"
@@ -9,6 +10,7 @@ import (
 
 // gpuStats are the keys of stats.jsonl that only a GPU has; what is not known is absent.
 type gpuStats struct {
+	MFU       *float64 `json:"mfu,omitempty"`                // share of the datasheet's rate
 	Memory    *int     `json:"gpu_mem_bytes,omitempty"`      // in use on the device, whoever took it
 	Peak      *int     `json:"gpu_mem_peak_bytes,omitempty"` // the most of it at a tick of this start
 	Watts     *float64 `json:"gpu_watts,omitempty"`
@@ -21,14 +23,19 @@ type gpuStats struct {
 
 // gauges reads a GPU's sensors at ticks; the zero value has none.
 type gauges struct {
-	dev  *gpu.Device
-	peak int
+	dev      *gpu.Device
+	peak     int
+	perImage float64 // share of the datasheet's rate that one image per second takes; 0: not known
 }
 
-func (g *gauges) read() gpuStats {
+// read also turns images per second into MFU; a rate that is not a number has none.
+func (g *gauges) read(rate float64) gpuStats {
 	var s gpuStats
 	if g.dev == nil {
 		return s
+	}
+	if mfu := rate * g.perImage; mfu > 0 && !math.IsInf(mfu, 0) {
+		s.MFU = &mfu
 	}
 	info := g.dev.Info()
 	if free, err := g.dev.FreeMemory(); err == nil {
@@ -51,9 +58,12 @@ func (g *gauges) read() gpuStats {
 	return s
 }
 
-// texts are the parts of the progress line: "mem 41.2/79.1 GiB", "73 °C", "throttled (heat)".
+// texts are the parts of the progress line: "MFU 50 %", "mem 41.2/79.1 GiB", "73 °C", "throttled (heat)".
 func (s gpuStats) texts() []string {
 	var parts []string
+	if s.MFU != nil {
+		parts = append(parts, fmt.Sprintf("MFU %.0f %%", 100**s.MFU))
+	}
 	if s.Memory != nil {
 		parts = append(parts, fmt.Sprintf("mem %.1f/%.1f GiB", float64(*s.Memory)/(1<<30), float64(s.total)/(1<<30)))
 	}

@@ -12,15 +12,15 @@ import (
 
 // What a GPU tells stands in the statistics and the progress line; what it does not tell is absent, not zero.
 func TestGPUStats(t *testing.T) {
-	used, celsius, watts, held := 3<<30, 0, 512.5, true
-	known := gpuStats{Memory: &used, Peak: &used, Watts: &watts, Celsius: &celsius, Throttled: &held, total: 80 << 30, reasons: []string{"power cap", "heat"}}
+	used, celsius, watts, held, mfu := 3<<30, 0, 512.5, true, 0.5
+	known := gpuStats{MFU: &mfu, Memory: &used, Peak: &used, Watts: &watts, Celsius: &celsius, Throttled: &held, total: 80 << 30, reasons: []string{"power cap", "heat"}}
 	c := train.Presets()["mnist"].Config
 	for _, w := range []struct {
 		g          gpuStats
 		line, json string
 	}{
-		{known, "mem 3.0/80.0 GiB  0 °C  throttled (power cap, heat)  ETA ",
-			`"gpu_mem_bytes":3221225472,"gpu_mem_peak_bytes":3221225472,"gpu_watts":512.5,"gpu_celsius":0,"gpu_throttled":true`},
+		{known, "data 0.0 %  MFU 50 %  mem 3.0/80.0 GiB  0 °C  throttled (power cap, heat)  ETA ",
+			`"mfu":0.5,"gpu_mem_bytes":3221225472,"gpu_mem_peak_bytes":3221225472,"gpu_watts":512.5,"gpu_celsius":0,"gpu_throttled":true`},
 		{gpuStats{}, "data 0.0 %  ETA ", ""},
 	} {
 		k := train.Tick{Step: 1, Steps: 1, Elapsed: time.Second}
@@ -28,11 +28,11 @@ func TestGPUStats(t *testing.T) {
 			t.Errorf("got %s, want %s in it", line, w.line)
 		}
 		b, err := json.Marshal(statsOf(k, c, 1, t.TempDir(), w.g))
-		if err != nil || !strings.Contains(string(b), w.json) || w.json == "" && strings.Contains(string(b), "gpu_") {
+		if err != nil || !strings.Contains(string(b), w.json) || w.json == "" && (strings.Contains(string(b), "gpu_") || strings.Contains(string(b), "mfu")) {
 			t.Errorf("got %s, %v, want %s in it", b, err, w.json)
 		}
 	}
-	if s := (&gauges{}).read(); s.Memory != nil || len(s.texts()) > 0 {
+	if s := (&gauges{perImage: 1}).read(1); s.Memory != nil || len(s.texts()) > 0 {
 		t.Errorf("without a GPU: %+v", s)
 	}
 }

@@ -55,18 +55,19 @@ type session struct {
 	u   *ui
 	out string
 
-	s      *settings
-	before *train.Config // of the run that is resumed
-	ds     data.Dataset
-	data   string // fingerprint of ds
-	dev    *device
-	f      *train.Forecast
-	need   int // bytes, as f says
-	dir    *rundir.Dir
-	board  *board
-	state  *checkpoint.State // to resume from
-	init   *checkpoint.File  // weights of a new run; nil: random, or of the state
-	t      *train.Trainer
+	s        *settings
+	before   *train.Config // of the run that is resumed
+	ds       data.Dataset
+	data     string // fingerprint of ds
+	dev      *device
+	f        *train.Forecast
+	need     int     // bytes, as f says
+	perImage float64 // MFU of one image per second; 0: not known
+	dir      *rundir.Dir
+	board    *board
+	state    *checkpoint.State // to resume from
+	init     *checkpoint.File  // weights of a new run; nil: random, or of the state
+	t        *train.Trainer
 
 	allowed []string
 	weights string // where they came from
@@ -209,6 +210,9 @@ func (r *session) plan() error {
 		}
 	}
 	r.need = r.f.Total()
+	if peak := peakFLOPs(r.dev.model(), r.s.Train.Precision); peak > 0 {
+		r.perImage = float64(r.f.StepFLOPs) / float64(r.s.Train.Batch) / peak
+	}
 	return nil
 }
 

@@ -55,7 +55,7 @@ const heartbeat = 10 * time.Second
 func (r *session) newWatch() *watch {
 	now := time.Now()
 	w := &watch{session: r, start: now, startStep: r.t.K, tickStep: r.t.K, seconds: lastSeconds(r.dir.StatsJSONL()),
-		gauges: gauges{dev: r.dev.gpu}}
+		gauges: gauges{dev: r.dev.gpu, perImage: r.perImage}}
 	w.stored.Store(-1)
 	w.skipped = r.t.Stats.Scale.Skipped
 	if r.t.K > 0 {
@@ -102,7 +102,7 @@ func (w *watch) tick(k train.Tick) error {
 	if k.Steps == 0 { // right after a start, or the end at a tick: nothing new
 		return nil
 	}
-	sensors := w.gauges.read()
+	sensors := w.gauges.read(k.ImagesPerSecond)
 	line := tickLine(k, w.s.Config, left, sensors)
 	w.u.files.Info(line)
 	if !w.u.quiet {
