@@ -192,7 +192,7 @@ func listTar(root string) (*listing, error) {
 	return l, err
 }
 
-// unpackGzip unpacks into a file that is gone when it is closed.
+// unpackGzip unpacks into a file that is gone when it is closed, or whatever ends the program.
 func unpackGzip(r io.Reader, size int64) (*os.File, error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -201,6 +201,10 @@ func unpackGzip(r io.Reader, size int64) (*os.File, error) {
 	defer z.Close()
 	f, err := os.CreateTemp("", "ict-tar-*")
 	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
 		return nil, err
 	}
 	most := min(maxRatio*size+ratioFree, maxUnpack)
@@ -216,7 +220,7 @@ func unpackGzip(r io.Reader, size int64) (*os.File, error) {
 	case n > most:
 		err = damaged("%s bytes become more than %s; at most %d times as much is believed", comma(size), comma(most), maxRatio)
 	}
-	if err := errors.Join(err, os.Remove(f.Name())); err != nil {
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
