@@ -1,8 +1,12 @@
-# dev/build.mk: what is carried to a machine with a GPU. Included by the Makefile after gpu/build.mk.
+# dev/build.mk: what is carried to a machine with a GPU, and tools that look at the code. Included by the Makefile after gpu/build.mk.
 #
 #   build/gpu-check       ict-cuda and the tests of gpu with the kernels linked in, OpenBLAS, parity files, run.sh
+#   build/bin             tools of exactly these versions
 
-.PHONY: gpu-check gpu-check-pack gpu-check-sim build/gpu-check/gpu.test
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: staticcheck vuln gpu-check gpu-check-pack gpu-check-sim build/gpu-check/gpu.test
 build/gpu-check/gpu.test: build/cuda/libictkernels.a build/cuda/libcuda.a
 	@mkdir -p build/gpu-check
 	@rm -f $@
@@ -23,3 +27,12 @@ gpu-check: gpu-check-pack ## the same where there is a GPU, Go and nvcc: doctor,
 gpu-check-sim: build/sim/ict build/sim/gpu.test ## a dry run of gpu-check on the simulator: what it proves is that the script works; STEPS= picks some
 	LD_LIBRARY_PATH=$(CURDIR)/build/sim ICT=build/sim/ict GPU_TEST=build/sim/gpu.test PARITY=internal/parity/testdata \
 		dev/gpu-check.sh -o build/gpu-check-sim/$(shell date -u +%Y-%m-%dT%H%M%SZ) $(STEPS)
+
+staticcheck: build/sim/libcuda.a ## code that is wrong or dead, with both tags
+	GOBIN=$(CURDIR)/build/bin $(GO) install $(STATICCHECK)
+	build/bin/staticcheck ./...
+	$(call gpu_env,build/sim) build/bin/staticcheck -tags cuda ./gpu ./cmd/ict
+
+vuln: ## known vulnerabilities that the program can reach; asks a database in the network, says so if there is none
+	GOBIN=$(CURDIR)/build/bin $(GO) install $(GOVULNCHECK)
+	build/bin/govulncheck ./... || { test $$? -ne 3 && echo "vuln: NOT CHECKED: the database could not be asked" >&2; }

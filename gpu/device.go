@@ -27,6 +27,9 @@ import (
 // Built reports whether this program has the CUDA backend.
 const Built = true
 
+// simulatorName is what the stand-in driver calls its devices.
+const simulatorName = "ict simulator (not a GPU)"
+
 // kernelsSHA is the hash of kernels/ at the time of linking, by -ldflags "-X ict/gpu.kernelsSHA=…". The go command does not
 // notice a changed library; this does.
 var kernelsSHA string

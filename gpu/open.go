@@ -19,9 +19,6 @@ type Info struct {
 	Simulated bool // the stand-in driver of the tests, not a GPU
 }
 
-// simulatorName is what the stand-in driver calls its devices.
-const simulatorName = "ict simulator (not a GPU)"
-
 // minSM is the oldest compute capability × 10 that kernels are compiled for.
 const minSM = 80
 

@@ -14,7 +14,6 @@ type Exec struct {
 	values  []tensor.Tensor // by Value.id; columns of a stack as views
 	grads   []tensor.Tensor
 	packed  []tensor.Tensor // of filters
-	work    tensor.Tensor   // scratch of the present op
 	works   []tensor.Tensor // by step
 	step    tensor.Tensor   // the step block, or absent
 	written []bool          // by Value.id: this pass has contributed to the gradient

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/gzip"
@@ -208,7 +209,7 @@ func locked(t testing.TB, dir string) {
 // config is a mistake in c.yaml; where nothing else is wrong its first line is preset: tiny.
 func config(input, yaml string, says ...string) mistake {
 	shows := ""
-	if len(yaml) < 100 && !strings.ContainsAny(yaml, "\x00\xff\x89") {
+	if len(yaml) < 100 && utf8.ValidString(yaml) && !strings.Contains(yaml, "\x00") {
 		shows = strings.ReplaceAll(strings.TrimSpace(strings.TrimPrefix(yaml, "preset: tiny\n")), "\t", "⇥")
 	}
 	return mistake{input: input, shows: shows, prep: file("c.yaml", yaml), args: "train --config c.yaml --data s.pack --out x", code: 2, says: says}
