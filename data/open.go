@@ -1,8 +1,10 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 )
 
@@ -141,4 +143,21 @@ func (a *adapted) apply(p raster) (raster, error) {
 		return p, nil
 	}
 	return p.square(a.opt.Size, a.opt.Crop)
+}
+
+// Replaceable reports whether a new packed set may take the name path: nothing has it, or a packed set, or a file without content.
+// Whatever else lies there may be the only copy of what the set is made from.
+func Replaceable(path string) (bool, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err := os.Lstat(path)
+		return err != nil, nil // a link that leads nowhere is somebody's
+	case err != nil:
+		return false, err
+	case !info.Mode().IsRegular():
+		return false, nil
+	}
+	head, err := readHead(path, info)
+	return err == nil && (len(head) == 0 || matchPack(path, false, head)), err
 }

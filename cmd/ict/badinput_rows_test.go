@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"unicode/utf8"
 
@@ -51,6 +52,10 @@ func folder(name string, mode os.FileMode) maker {
 		must(t, os.Chmod(path, mode))
 		t.Cleanup(func() { os.Chmod(path, 0o755) })
 	}
+}
+
+func fifo(name string) maker {
+	return func(t testing.TB, dir string) { must(t, syscall.Mkfifo(filepath.Join(dir, name), 0o644)) }
 }
 
 // change rewrites a file.
@@ -256,6 +261,8 @@ func badInputs() []section {
 			{input: "a size out of range", args: "data make shapes --size 4 --out x.pack", code: 2, says: []string{"--size", "8 to 1024"}},
 			{input: "a word that is not of the list", args: "data import photos --crop centre --size 8 --out x.pack", code: 2, says: []string{"--crop", "dhariwal, center, fit or none"}},
 			{input: "crop without a size", args: "data import photos --crop center --out x.pack", code: 2, says: []string{"--crop center", "--size"}},
+			{input: "--out is a file that is no packed set, such as the source", prep: both(file("photos/a.png", pngOf(8, 8)), file("photos.zip", "PK")), args: "data import photos --out photos.zip", code: 2, says: []string{"photos.zip", "no packed set"}},
+			{input: "--out is a named pipe", prep: fifo("x.pack"), args: "data make shapes --out x.pack", code: 2, says: []string{"x.pack", "no packed set"}},
 			{input: "a share above the whole", args: "data import photos --bad-images skip --max-bad 150% --out x.pack", code: 2, says: []string{"--max-bad", "0.1%"}},
 			{input: "unknown device", args: "train --preset tiny --data s.pack --device gpu", code: 2, says: []string{"--device", "auto, cpu, cuda or cuda:1"}},
 			{input: "a device that this build has not", args: "train --preset tiny --data s.pack --device cuda --out x", code: 2, says: []string{"without CUDA", "make cuda"}},

@@ -145,6 +145,11 @@ func wantOut(c *cli.Context, like string) (string, error) {
 	if info, err := os.Stat(out); err == nil && info.IsDir() {
 		return "", usagef("--out %s: is a folder; want a file, like %s", out, filepath.Join(out, like))
 	}
+	if free, err := data.Replaceable(out); err != nil {
+		return "", about("--out", out, err)
+	} else if !free {
+		return "", usagef("--out %s: is there, and is no packed set, so it stays; choose another name, or remove it", out)
+	}
 	if _, err := os.Stat(filepath.Dir(out)); err != nil {
 		return "", fmt.Errorf("%w; make the folder first", about("--out "+out, filepath.Dir(out), err))
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -29,8 +30,21 @@ type ui struct {
 	log      *zap.SugaredLogger // stderr and files
 	files    *zap.SugaredLogger // files alone: what stderr has in another form
 	sinks    []zapcore.Core
-	warnings []string
+	warnings []warning
 	close    []func() error
+}
+
+// warning is a text and how often it was said.
+type warning struct {
+	text  string
+	times int
+}
+
+func (w warning) String() string {
+	if w.times == 1 {
+		return w.text
+	}
+	return fmt.Sprintf("%s (%s times)", w.text, comma(w.times))
 }
 
 // newUI reads the global flags.
@@ -76,7 +90,7 @@ func (u *ui) logInto(f *os.File, layout string) {
 	u.sinks = append(u.sinks, zapcore.NewCore(enc, zapcore.AddSync(f), zapcore.DebugLevel))
 }
 
-// buildLog joins the sinks; a message that comes over and over is thinned out.
+// buildLog joins the sinks. That one cannot be written is told once, not at every line.
 func (u *ui) buildLog() {
 	level := zapcore.InfoLevel
 	if u.verbose {
@@ -90,8 +104,23 @@ func (u *ui) buildLog() {
 		enc = consoleEncoder("15:04:05")
 	}
 	files := zapcore.NewTee(u.sinks...)
-	u.files = zap.New(files).Sugar()
-	u.log = zap.New(zapcore.NewTee(files, zapcore.NewCore(enc, zapcore.AddSync(u.err), level))).Sugar()
+	failed := zap.ErrorOutput(zapcore.AddSync(&lost{u: u}))
+	u.files = zap.New(files, failed).Sugar()
+	u.log = zap.New(zapcore.NewTee(files, zapcore.NewCore(enc, zapcore.AddSync(u.err), level)), failed).Sugar()
+}
+
+// lost is where zap tells of a sink that cannot be written.
+type lost struct {
+	u    *ui
+	told atomic.Bool
+}
+
+func (l *lost) Write(p []byte) (int, error) {
+	if !l.told.Swap(true) {
+		_, text, _ := strings.Cut(strings.TrimSpace(string(p)), "write error: ")
+		fmt.Fprintf(l.u.err, "%sthe log lacks lines from here on: %s\n", l.u.err.paint(yellow, "warning: "), text)
+	}
+	return len(p), nil
 }
 
 // repeat lists the warnings at the end, once, if there are at least so many.
@@ -128,17 +157,27 @@ func (u *ui) say(format string, a ...any) {
 	}
 }
 
-// warn writes a warning to stderr and the log files; the same text once.
+// warn writes a warning to stderr and the log files. The same text is counted; the log has it again the 10th, the 100th … time.
 func (u *ui) warn(format string, a ...any) {
 	s := fmt.Sprintf(format, a...)
-	u.files.Warn(s)
-	for _, w := range u.warnings {
-		if w == s {
+	for i := range u.warnings {
+		if w := &u.warnings[i]; w.text == s {
+			if w.times++; isPowerOfTen(w.times) {
+				u.files.Warn(w.String())
+			}
 			return
 		}
 	}
-	u.warnings = append(u.warnings, s)
+	u.warnings = append(u.warnings, warning{s, 1})
+	u.files.Warn(s)
 	fmt.Fprintln(u.err, u.err.paint(yellow, "warning: ")+s)
+}
+
+func isPowerOfTen(n int) bool {
+	for n%10 == 0 && n > 0 {
+		n /= 10
+	}
+	return n == 1
 }
 
 // result writes a line to stdout.

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -29,5 +32,53 @@ func TestBarElsewhere(t *testing.T) {
 	u.quiet = true
 	if progress, _ := u.bar("import"); progress != nil {
 		t.Error("--quiet: progress is wanted")
+	}
+}
+
+// A warning that comes over and over is said once, counted, and in the log at 1, 10, 100.
+func TestWarningsAreCounted(t *testing.T) {
+	var b bytes.Buffer
+	path := filepath.Join(t.TempDir(), "log.jsonl")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &ui{err: newScreen(&b)}
+	u.logInto(f, "")
+	u.buildLog()
+	for range 120 {
+		u.warn("disk full")
+	}
+	u.warn("other")
+	if err := u.finish(); err != nil {
+		t.Fatal(err)
+	}
+	const want = "warning: disk full\nwarning: other\n2 warnings:\n  1  disk full (120 times)\n  2  other\n"
+	if b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
+	log, _ := os.ReadFile(path)
+	for text, n := range map[string]int{"disk full": 3, "(10 times)": 1, "(100 times)": 1, "other": 1} {
+		if got := strings.Count(string(log), text); got != n {
+			t.Errorf("%q: %d times in the log, want %d", text, got, n)
+		}
+	}
+}
+
+// A log file that cannot be written is told once.
+func TestLogOnFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("no /dev/full: ", err)
+	}
+	var b bytes.Buffer
+	u := &ui{err: newScreen(&b)}
+	u.logInto(full, "15:04:05")
+	u.buildLog()
+	for range 3 {
+		u.say("step")
+	}
+	if got := b.String(); strings.Count(got, "step") != 3 || strings.Count(got, "no space left on device") != 1 || !strings.Contains(got, "warning: the log lacks lines from here on: ") {
+		t.Errorf("got %q", got)
 	}
 }
