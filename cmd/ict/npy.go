@@ -135,7 +135,7 @@ func atomically(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return about("", path, err)
 	}
-	err = errors.Join(write(f), f.Chmod(0o644), f.Close())
+	err = errors.Join(write(f), f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

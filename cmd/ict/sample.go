@@ -79,7 +79,7 @@ type drawing struct {
 	seed       uint64
 	heun       int // levels; 0: multistep
 	levels     []float64
-	labels     []int32 // nil: the network has no classes
+	list       []int // classes asked for, in turn; nil: at random, or none
 	titles     []string
 	rule       tensor.ByteRule
 	batch      int // images at a time
@@ -154,14 +154,10 @@ func (d *drawing) read(c *cli.Context) error {
 	if r := c.Generic("bytes").(*value[tensor.ByteRule]); r.text != "" {
 		d.rule = r.v
 	}
-	if classes := d.config.Model.Classes; classes > 0 {
-		if list == nil {
-			d.labels = sample.Labels(d.seed, 0, d.n, classes)
-		} else {
-			d.labels = make([]int32, d.n)
-			for i, at := range sample.ColumnLabels(0, d.n, max(d.cols, 1), len(list)) {
-				d.labels[i] = int32(list[at])
-			}
+	d.list = list
+	if c.String("save-noise") != "" {
+		if err := d.holds("--save-noise", 4*max(len(d.levels), 1)); err != nil {
+			return err
 		}
 	}
 	if d.form == asGrid && list != nil {
@@ -305,8 +301,11 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 			d.n = 8 * list
 		}
 	}
-	if d.form != asGrid {
-		return d.checkMemory()
+	if d.form == asNPZ {
+		return d.holds("a .npz", 1)
+	}
+	if d.form == asFolder {
+		return nil
 	}
 	if d.cols == 0 || d.cols > d.n {
 		d.cols = 1
@@ -321,14 +320,30 @@ func (d *drawing) readGrid(c *cli.Context, list int) error {
 	return nil
 }
 
-// checkMemory refuses more images than can be held; a folder takes any number.
-func (d *drawing) checkMemory() error {
-	need, free := d.n*d.config.Model.Pixels(), freeMemory()
-	if d.form == asNPZ && need > free/2 {
-		return withCode(exitMemory, fmt.Errorf("--n %s: a .npz of %s does not fit into half of the memory, %s are free; name a folder, or make several with other --seed",
-			comma(d.n), bytesText(need), bytesText(free)))
+// holds refuses what is held in memory until it is written, size bytes for each number of an image, if there is no room for it.
+// A folder takes any number of images.
+func (d *drawing) holds(what string, size int) error {
+	need, free := d.n*d.config.Model.Pixels()*size, freeMemory()
+	if need > free/2 {
+		return withCode(exitMemory, fmt.Errorf("--n %s: %s of %s does not fit into half of the memory, %s are free; name a folder, or make several with other --seed",
+			comma(d.n), what, bytesText(need), bytesText(free)))
 	}
 	return nil
+}
+
+// labels are the classes of the images first … first+n−1; nil: the network has none.
+func (d *drawing) labels(first, n int) []int32 {
+	switch classes := d.config.Model.Classes; {
+	case classes == 0:
+		return nil
+	case d.list == nil:
+		return sample.Labels(d.seed, uint64(first), n, classes)
+	}
+	labels := sample.ColumnLabels(uint64(first), n, max(d.cols, 1), len(d.list))
+	for i, at := range labels {
+		labels[i] = int32(d.list[at])
+	}
+	return labels
 }
 
 // draw makes the images and writes them.
@@ -361,9 +376,7 @@ func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev *device) 
 			return ctx.Err()
 		}
 		b := sample.Batch{First: uint64(first), N: min(d.batch, d.n-first)}
-		if d.labels != nil {
-			b.Labels = d.labels[first : first+b.N]
-		}
+		b.Labels = d.labels(first, b.N)
 		if d.heun > 0 {
 			err = s.Heun(x[:b.N*size], d.heun, sample.Churn{}, src, b, nil)
 		} else {
@@ -399,7 +412,7 @@ func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev *device) 
 		return writePNG(d.out, img, d.note())
 	case asNPZ:
 		m := d.config.Model
-		return writeNPZ(d.out, all, tensor.Shape{d.n, m.Resolution, m.Resolution, m.ImageChannels}, d.labels, d.note())
+		return writeNPZ(d.out, all, tensor.Shape{d.n, m.Resolution, m.Resolution, m.ImageChannels}, d.labels(0, d.n), d.note())
 	}
 	return nil
 }

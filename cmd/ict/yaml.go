@@ -41,9 +41,17 @@ func readConfig(path string) ([]patch, error) {
 	if info.Size() > maxConfig {
 		return nil, fmt.Errorf("%s: %s bytes, want at most %s", path, comma(info.Size()), comma(maxConfig))
 	}
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1)) // a pipe or a device does not say how long it is
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxConfig {
+		return nil, fmt.Errorf("%s: more than %s bytes, want at most that", path, comma(maxConfig))
 	}
 	return parseConfig(path, b)
 }

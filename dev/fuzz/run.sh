@@ -29,10 +29,15 @@ fuzz() { # package, target
 }
 export -f fuzz
 
-for package in $(go list ${PKG:-./...}); do
-	targets=$(go test -list '^Fuzz' "$package") || { echo "$targets" >&2; exit 1; }
-	grep '^Fuzz' <<<"$targets" | sed "s|^|$package |"
-done | xargs -r -P "$lanes" -L 1 bash -c 'fuzz "$@"' fuzz || exit
+packages=$(go list ${PKG:-./...}) && [ -n "$packages" ] || { echo "no packages: PKG=${PKG:-}" >&2; exit 1; }
+targets=
+for package in $packages; do
+	list=$(go test -list '^Fuzz' "$package") || { echo "$list" >&2; exit 1; }
+	targets+=$(sed -n "s|^Fuzz|$package &|p" <<<"$list")$'\n'
+done
+targets=$(grep . <<<"$targets") || { echo "no target in ${PKG:-./...}" >&2; exit 1; }
+xargs -P "$lanes" -L 1 bash -c 'fuzz "$@"' fuzz <<<"$targets" || exit
+[ "$(ls "$logs/rows" | wc -l)" -eq "$(wc -l <<<"$targets")" ] || { echo "not every target ran" >&2; exit 1; }
 {
 	echo "# Fuzzing"
 	echo
