@@ -305,7 +305,7 @@ func TestNpzLies(t *testing.T) {
 	}
 }
 
-// A stored array is read where it lies, so only verify compares its checksum; a deflated one is compared at once.
+// A stored array is read where it lies, so verify and import alone compare its checksum; a deflated one is compared at once.
 func TestNpzChecksum(t *testing.T) {
 	good := npz(t, zip.Store, "arr_0.npy", npyOf("|u1", "False", "(2, 2, 2, 3)", count(24)))
 	at := bytes.Index(good, count(24))
@@ -314,6 +314,15 @@ func TestNpzChecksum(t *testing.T) {
 	if len(bad) != 1 || bad[0].Index != 0 || !strings.Contains(bad[0].Error, "x.npz: arr_0.npy: checksum of its 2 images") {
 		t.Errorf("got %v", bad)
 	}
+	out := t.TempDir()
+	for _, o := range []ImportOptions{{}, {Size: 1, Crop: "fit"}, {BadImages: BadSkip, MaxBad: 1}} {
+		_, err := Import(context.Background(), path, out+"/x.pack", o, nil)
+		wantError(t, err, "x.npz: arr_0.npy: checksum of its 2 images")
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("%v is no ErrDamaged", err)
+		}
+	}
+	equal(t, "imported", contents(t, out), []string(nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := open(t, path, Options{}).(*batches).checkSums(ctx); err != context.Canceled {

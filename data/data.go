@@ -70,7 +70,8 @@ const (
 const (
 	MaxSize   = 8192 // pixels a side that Options.Size may ask for
 	maxPixels = MaxSize * MaxSize
-	maxFile   = 1 << 28 // bytes
+	maxSide   = 1<<16 - 1 // pixels a side of what is resized: weights and time grow with it
+	maxFile   = 1 << 28   // bytes
 )
 
 // check returns what is wrong with the options and fills in the empty ones.

@@ -95,6 +95,9 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 	if err != nil {
 		return r, err
 	}
+	if err := wholeArrays(ctx, ds); err != nil {
+		return r, err
+	}
 	p, err := openPackWriter(dst, h, w, c, ds.ClassNames())
 	if err != nil {
 		return r, err
@@ -111,6 +114,20 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 		err = m.unfinished(err)
 	}
 	return r, err
+}
+
+// wholeArrays compares the checksums of arrays that are read in place, of which single images have none: what is packed is called
+// whole from then on.
+func wholeArrays(ctx context.Context, ds Dataset) error {
+	b, ok := inner(ds).(*batches)
+	if !ok {
+		return nil
+	}
+	bad, err := b.checkSums(ctx)
+	if err == nil && len(bad) > 0 {
+		err = damage(bad[0].Error)
+	}
+	return err
 }
 
 // importing is an import at work.

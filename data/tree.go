@@ -235,10 +235,12 @@ func (t *tree) Image(dst []byte, i int) (int, error) {
 	if err != nil {
 		return -1, t.wrap(i, err)
 	}
-	p, err := defaultDecoder.decode(b, t.c)
-	if err == nil && t.opt.Size != 0 {
-		p, err = p.square(t.opt.Size, t.opt.Crop)
-	}
+	p, err := defaultDecoder.decode(b, t.c, func(p raster) (raster, error) {
+		if t.opt.Size == 0 {
+			return p, nil
+		}
+		return p.square(t.opt.Size, t.opt.Crop)
+	})
 	if err != nil {
 		return -1, t.wrap(i, err)
 	}
