@@ -263,13 +263,12 @@ func previewAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	defer ds.Close()
-	rows, cols := 8, 0
+	rows, cols := 8, data.PreviewColumns(ds, 0)
 	if g := c.String("grid"); g != "" {
 		if rows, cols, err = parseGrid(g); err != nil {
 			return usagef("--grid: %v", err)
 		}
 	}
-	cols = data.PreviewColumns(ds, cols)
 	h, w, _ := ds.Shape()
 	if err := checkPicture(rows, cols, max(h, w)); err != nil {
 		return err
@@ -282,7 +281,7 @@ func previewAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	if u.json {
-		return u.printJSON(map[string]any{"path": out, "rows": rows, "cols": cols})
+		return u.printJSON(map[string]any{"path": out, "rows": rows, "cols": data.PreviewColumns(ds, cols)})
 	}
 	u.result("%s", out)
 	return nil
