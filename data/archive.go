@@ -3,6 +3,7 @@ package data
 import (
 	"archive/tar"
 	"archive/zip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -163,7 +164,7 @@ func zipError(err error) error {
 
 // listTar finds the files of a tar. A compressed one is unpacked into a file without a name in the folder for temporary
 // files, since it cannot be read at any place.
-func listTar(root string) (*listing, error) {
+func listTar(ctx context.Context, root string) (*listing, error) {
 	f, err := os.Open(root)
 	if err != nil {
 		return nil, err
@@ -172,7 +173,7 @@ func listTar(root string) (*listing, error) {
 	if !strings.EqualFold(filepath.Ext(root), ".tar") {
 		var packed fs.FileInfo
 		if packed, err = f.Stat(); err == nil {
-			if f, err = unpackGzip(f, packed.Size()); err == nil {
+			if f, err = unpackGzip(ctx, f, packed.Size()); err == nil {
 				l.opened = append(l.opened, f)
 			}
 		}
@@ -192,8 +193,21 @@ func listTar(root string) (*listing, error) {
 	return l, err
 }
 
+// stoppable is a reader that fails when ctx ends.
+type stoppable struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (s stoppable) Read(b []byte) (int, error) {
+	if err := s.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return s.Reader.Read(b)
+}
+
 // unpackGzip unpacks into a file that is gone when it is closed, or whatever ends the program.
-func unpackGzip(r io.Reader, size int64) (*os.File, error) {
+func unpackGzip(ctx context.Context, r io.Reader, size int64) (*os.File, error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return nil, damaged("%v", err)
@@ -208,8 +222,10 @@ func unpackGzip(r io.Reader, size int64) (*os.File, error) {
 		return nil, err
 	}
 	most := min(maxRatio*size+ratioFree, maxUnpack)
-	n, err := io.Copy(f, io.LimitReader(z, most+1))
+	n, err := io.Copy(f, io.LimitReader(stoppable{ctx, z}, most+1))
 	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
 	case err != nil:
 		var disk *fs.PathError
 		if errors.As(err, &disk) {

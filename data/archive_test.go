@@ -4,9 +4,11 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +138,35 @@ func TestArchiveTemporary(t *testing.T) {
 	wantError(t, err, "no such file")
 }
 
+// cancelling ends a context when it is read.
+type cancelling struct {
+	io.Reader
+	cancel func()
+}
+
+func (c cancelling) Read(b []byte) (int, error) {
+	c.cancel()
+	return c.Reader.Read(b)
+}
+
+// Unpacking a compressed tar, which may take minutes, is given up when the import is.
+func TestUnpackingStopped(t *testing.T) {
+	noise := make([]byte, 4<<20)
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	gz := zipped(noise)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := bytes.NewReader(gz)
+	_, err := unpackGzip(ctx, cancelling{r, cancel}, int64(len(gz)))
+	if err != context.Canceled || r.Len() < len(gz)/2 {
+		t.Errorf("got %v, %d of %d bytes not read; want context.Canceled at once", err, r.Len(), len(gz))
+	}
+	path := t.TempDir() + "/a.tar.gz"
+	writeFile(t, path, gz[:len(gz)-9])
+	if _, err = Import(ctx, path, path+".pack", ImportOptions{}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("import: got %v, want context.Canceled", err)
+	}
+}
+
 func TestEDMZip(t *testing.T) {
 	dir := t.TempDir()
 	members := []packed{
@@ -156,12 +187,31 @@ func TestEDMZip(t *testing.T) {
 	_, got := images(t, open(t, dir+"/folder", Options{}))
 	equal(t, "folder", got, []int{3, 0, 3})
 
+	// Packed with its folder: the table lies there, its paths begin there.
+	flat := []packed{{"1.png", plain(t, 2, 2, gray(1))}, {"2.png", plain(t, 2, 2, gray(2))}, {"dataset.json", []byte(`{"labels": [["1.png", 1], ["2.png", 0]]}`)}}
+	for name, file := range map[string][]byte{
+		"below.zip": zipFile(t, zip.Store, in("edm/", table(labels)), nil), "below.tar": tarFile(t, in("edm/", table(labels)), nil),
+		"flat.tar": tarFile(t, in("edm/", flat), nil),
+	} {
+		writeFile(t, dir+"/"+name, file)
+		ds := open(t, dir+"/"+name, Options{})
+		_, got := images(t, ds)
+		want := map[bool][]int{true: {1, 0}, false: {3, 0, 3}}[name == "flat.tar"]
+		equal(t, name, []any{got, ds.(*tree).ignored}, []any{want, 0})
+	}
+	writeFile(t, dir+"/beside.zip", zipFile(t, zip.Store, append(in("edm/", table(labels)), in("more/", members)...), nil))
+	ds := open(t, dir+"/beside.zip", Options{})
+	equal(t, "two folders", []any{ds.ClassNames(), ds.(*tree).ignored}, []any{[]string{"edm", "more"}, 1})
+	writeFile(t, dir+"/wrong.zip", zipFile(t, zip.Store, in("edm/", table(`{"labels": [["edm/00000/img00000000.png", 3]]}`)), nil))
+	_, err := Open(dir+"/wrong.zip", Options{})
+	wantError(t, err, dir+"/wrong.zip/edm/dataset.json: 3 of 3 images have no entry: 00000/img00000000.png")
+
 	writeFile(t, dir+"/null.zip", zipFile(t, zip.Store, table(`{"labels": null}`), nil))
-	ds := open(t, dir+"/null.zip", Options{})
+	ds = open(t, dir+"/null.zip", Options{})
 	equal(t, "null", []int{ds.Classes(), ds.Len()}, []int{0, 3})
 
 	writeFile(t, dir+"/short.zip", zipFile(t, zip.Store, table(`{"labels": [["00000/img00000000.png", 3]]}`), nil))
-	_, err := Open(dir+"/short.zip", Options{})
+	_, err = Open(dir+"/short.zip", Options{})
 	wantError(t, err, dir+"/short.zip/dataset.json: 2 of 3 images have no entry: 00000/img00000001.png, 00000/img00000002.png\n  to go by folders, take the file away")
 	open(t, dir+"/short.zip", Options{Labels: "none"})
 }

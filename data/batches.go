@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,10 @@ type batch struct {
 	stride  int64       // from one image to the next
 	n       int
 	h, w, c int
-	planes  bool  // an image is (C,H,W) instead of (H,W,C)
-	labels  []int // as the file has them; nil: none
-	fromOne bool  // files like this one count labels from 1
+	planes  bool   // an image is (C,H,W) instead of (H,W,C)
+	labels  []int  // as the file has them; nil: none
+	fromOne bool   // files like this one may count labels from 1
+	where   string // of the labels, for messages; empty: name
 
 	// crc, if not nil, is what the CRC-32 (IEEE) of the first whole bytes of r must be.
 	crc   *uint32
@@ -95,7 +97,7 @@ func (b *batches) label(names []string) error {
 				most = len(names)
 			}
 			if v < 0 || v >= most {
-				return damaged("%s: image %s of %s: label %d, want 0 to %d", printable(p.name), comma(i), comma(p.n), v, most-1)
+				return damaged("%s: image %s of %s: label %d, want 0 to %d", printable(cmp.Or(p.where, p.name)), comma(i), comma(p.n), v, most-1)
 			}
 			low, high = min(low, v), max(high, v)
 		}

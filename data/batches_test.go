@@ -74,6 +74,28 @@ func TestNotes(t *testing.T) {
 	for _, path := range []string{"stored.npz", "cifar-10-python.tar.gz", "cifar-100-binary/test.bin", "py/test_batch"} {
 		equal(t, path, Notes(open(t, sets+path, Options{})), []string(nil))
 	}
+	pixels := npyOf("|u1", "False", "(2, 2, 2, 3)", count(24))
+	numbers := func(a, b byte) []byte {
+		return npyOf("<i8", "False", "(2,)", append([]byte{a, 7: 0, 8: b}, make([]byte, 7)...))
+	}
+	dir := put(t, map[string][]byte{
+		"data.npz": npz(t, zip.Store, "data.npy", pixels, "labels.npy", numbers(1, 3)),
+		"zero.npz": npz(t, zip.Store, "data.npy", pixels, "labels.npy", numbers(0, 3)),
+		"arr.npz":  npz(t, zip.Store, "arr_0.npy", pixels, "arr_1.npy", numbers(1, 3)), // samples of one class may be all of class 1
+	})
+	for name, want := range map[string]struct {
+		notes   []string
+		classes []string
+		labels  []int
+	}{
+		"data.npz": {[]string{"labels 1 to 3 count from 1, as in the downsampled ImageNet; class 0 is the one called 1"}, []string{"1", "2", "3"}, []int{0, 2}},
+		"zero.npz": {nil, []string{"0", "1", "2", "3"}, []int{0, 3}},
+		"arr.npz":  {nil, []string{"0", "1", "2", "3"}, []int{1, 3}},
+	} {
+		ds := open(t, dir+"/"+name, Options{})
+		_, labels := images(t, ds)
+		equal(t, name, []any{Notes(ds), ds.ClassNames(), labels}, []any{want.notes, want.classes, want.labels})
+	}
 	dst := t.TempDir() + "/x.pack"
 	r := must[Report](t)(Import(context.Background(), sets+"pickles/protocol4", dst, ImportOptions{Gray: true}, nil))
 	equal(t, "report", r.Notes, []string{fromOne})
@@ -255,7 +277,7 @@ func TestNumpyRefuses(t *testing.T) {
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", good)), "x.npz", "arr_1.npy: got labels of shape [2 2 2 3], want (2)"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("<f4", "False", "(2,)", make([]byte, 8)))), "x.npz", "labels: type: got <f4, want integers"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", cut(labels, 8))), "x.npz", "got 1 labels, want 2"},
-		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("|i1", "False", "(2,)", []byte{0, 0xff}))), "x.npz", "image 1 of 2: label -1, want 0 to"},
+		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("|i1", "False", "(2,)", []byte{0, 0xff}))), "x.npz", "x.npz: arr_1.npy: image 1 of 2: label -1, want 0 to"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("<i8", "False", "(2,)", bytes.Repeat([]byte{0x7f}, 16)))), "x.npz", "label 9187201950435737471, want 0 to"},
 		{one("x.npz", npz(t, zip.Deflate, "arr_0.npy", cut(good, 1))), "x.npz", "arr_0.npy: 23 bytes of images"},
 		{one("x.npz", flip(npz(t, zip.Deflate, "arr_0.npy", good), 60)), "x.npz", "arr_0.npy"},
@@ -305,7 +327,7 @@ func TestNpzLies(t *testing.T) {
 	}
 }
 
-// A stored array is read where it lies, so only verify compares its checksum; a deflated one is compared at once.
+// A stored array is read where it lies, so verify and import alone compare its checksum; a deflated one is compared at once.
 func TestNpzChecksum(t *testing.T) {
 	good := npz(t, zip.Store, "arr_0.npy", npyOf("|u1", "False", "(2, 2, 2, 3)", count(24)))
 	at := bytes.Index(good, count(24))
@@ -314,6 +336,15 @@ func TestNpzChecksum(t *testing.T) {
 	if len(bad) != 1 || bad[0].Index != 0 || !strings.Contains(bad[0].Error, "x.npz: arr_0.npy: checksum of its 2 images") {
 		t.Errorf("got %v", bad)
 	}
+	out := t.TempDir()
+	for _, o := range []ImportOptions{{}, {Size: 1, Crop: "fit"}, {BadImages: BadSkip, MaxBad: 1}} {
+		_, err := Import(context.Background(), path, out+"/x.pack", o, nil)
+		wantError(t, err, "x.npz: arr_0.npy: checksum of its 2 images")
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("%v is no ErrDamaged", err)
+		}
+	}
+	equal(t, "imported", contents(t, out), []string(nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := open(t, path, Options{}).(*batches).checkSums(ctx); err != context.Canceled {

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -51,7 +52,8 @@ type Options struct {
 	// Classes is how many classes a table of numbers stands for; 0: each must have an image.
 	Classes int
 
-	inOrder bool // images are read one after the other, as by an import
+	inOrder bool            // images are read one after the other, as by an import
+	ctx     context.Context // ends the unpacking of a tar; nil: nothing does
 }
 
 // The values of Options.Crop and Options.Labels.
@@ -70,13 +72,17 @@ const (
 const (
 	MaxSize   = 8192 // pixels a side that Options.Size may ask for
 	maxPixels = MaxSize * MaxSize
-	maxFile   = 1 << 28 // bytes
+	maxSide   = 1<<16 - 1 // pixels a side of what is resized: weights and time grow with it
+	maxFile   = 1 << 28   // bytes
 )
 
 // check returns what is wrong with the options and fills in the empty ones.
 func (o *Options) check() error {
 	if o.Crop == "" {
 		o.Crop = CropNone
+	}
+	if o.ctx == nil {
+		o.ctx = context.Background()
 	}
 	if o.Labels == "" {
 		o.Labels = LabelsFolders

@@ -26,13 +26,14 @@ type decoder struct {
 
 var defaultDecoder = decoder{pixels: maxPixels, time: 30 * time.Second}
 
-// large is held while an image of more than largePixels is decoded, so that many workers stay within bounded memory.
+// large is held while an image of more than largePixels is decoded and finished, so that many workers stay within bounded memory.
 var large = make(chan struct{}, 1)
 
 const largePixels = 1 << 24
 
-// decode returns the upright image of a file with c channels, by the rules of the package comment.
-func (d decoder) decode(file []byte, c int) (p raster, err error) {
+// decode returns the upright image of a file with c channels, by the rules of the package comment, and finished, unless
+// finish is nil.
+func (d decoder) decode(file []byte, c int, finish func(raster) (raster, error)) (p raster, err error) {
 	defer recoverDecoder(&err)
 	w, h, name, err := d.stored(file)
 	if err != nil {
@@ -51,10 +52,35 @@ func (d decoder) decode(file []byte, c int) (p raster, err error) {
 	if got := img.Bounds(); name == "gif" && !got.In(canvas) || name != "gif" && got != canvas {
 		return p, damaged("the header says %d×%d pixels, the image has %v", w, h, got)
 	}
-	if name == "webp" {
+	switch name {
+	case "webp":
 		fullRange(img)
+	case "tiff":
+		if err := faxColours(img, file); err != nil {
+			return p, err
+		}
 	}
-	return convert(img, canvas).channels(c).upright(orientation(file)), nil
+	p = convert(img, canvas).channels(c).upright(orientation(file))
+	if finish == nil {
+		return p, nil
+	}
+	return finish(p)
+}
+
+// faxColours corrects a TIFF that is compressed as by a fax (CCITT, groups 3 and 4) and calls 0 black: there the decoder takes
+// white for black. Where 0 is white it is right.
+func faxColours(img image.Image, file []byte) error {
+	if fax := tiffNumber(file, compressionTag); fax != group3 && fax != group4 || tiffNumber(file, photometricTag) <= whiteIsZero { // also where it says nothing
+		return nil
+	}
+	m, ok := img.(*image.Gray)
+	if !ok {
+		return damaged("a palette in CCITT compression, which is not read; save it with another compression")
+	}
+	for i, v := range m.Pix {
+		m.Pix[i] = 255 - v
+	}
+	return nil
 }
 
 // size returns the size of the upright image without decoding it.

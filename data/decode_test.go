@@ -9,6 +9,7 @@ import (
 	"image/color"
 	"image/gif"
 	"image/jpeg"
+	"image/png"
 	"io"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestDecodeGolden(t *testing.T) {
 	for _, g := range golden[imageCase](t, "images") {
 		file := must[[]byte](t)(base64.StdEncoding.DecodeString(g.File))
 		want := must[[]byte](t)(hex.DecodeString(g.Pixels))
-		p, err := defaultDecoder.decode(file, 3)
+		p, err := defaultDecoder.decode(file, 3, nil)
 		if err != nil {
 			t.Errorf("%s: %v", g.Name, err)
 			continue
@@ -36,7 +37,7 @@ func TestDecodeGolden(t *testing.T) {
 		if w, h, err := defaultDecoder.size(file); w != g.W || h != g.H || err != nil {
 			t.Errorf("%s: size: got %d×%d, %v, want %d×%d", g.Name, w, h, err, g.W, g.H)
 		}
-		gray := must[raster](t)(defaultDecoder.decode(file, 1))
+		gray := must[raster](t)(defaultDecoder.decode(file, 1, nil))
 		equal(t, g.Name+": gray", gray, p.channels(1))
 	}
 }
@@ -48,7 +49,7 @@ func one(t *testing.T, img interface {
 }, c color.Color) []byte {
 	t.Helper()
 	img.Set(0, 0, c)
-	return must[raster](t)(defaultDecoder.decode(pngFile(t, img), 3)).pix
+	return must[raster](t)(defaultDecoder.decode(pngFile(t, img), 3, nil)).pix
 }
 
 func TestDecodeRules(t *testing.T) {
@@ -69,7 +70,7 @@ func TestDecodeRules(t *testing.T) {
 	equal(t, "palette", one(t, image.NewPaletted(dot, palette), palette[0]), []byte{10, 20, 30})
 	clear := image.NewPaletted(dot, palette)
 	clear.SetColorIndex(0, 0, 1)
-	equal(t, "transparent entry", must[raster](t)(defaultDecoder.decode(pngFile(t, clear), 3)).pix, []byte{255, 255, 255})
+	equal(t, "transparent entry", must[raster](t)(defaultDecoder.decode(pngFile(t, clear), 3, nil)).pix, []byte{255, 255, 255})
 
 	cmyk := image.NewCMYK(dot)
 	copy(cmyk.Pix, []byte{255, 0, 128, 51})
@@ -84,7 +85,7 @@ func TestDecodeGIFCanvas(t *testing.T) {
 	if err := gif.EncodeAll(&b, &gif.GIF{Image: []*image.Paletted{frame, second}, Delay: []int{0, 0}, Config: image.Config{Width: 3, Height: 2}}); err != nil {
 		t.Fatal(err)
 	}
-	p := must[raster](t)(defaultDecoder.decode(b.Bytes(), 3))
+	p := must[raster](t)(defaultDecoder.decode(b.Bytes(), 3, nil))
 	w := []byte{255, 255, 255}
 	equal(t, "canvas", p, raster{3, 2, 3, bytes.Join([][]byte{w, w, w, w, {9, 8, 7}, w}, nil)})
 }
@@ -124,7 +125,7 @@ func TestDecodeDamaged(t *testing.T) {
 	file := jpegFile(t, 90, 60)
 	decode := func(d decoder, file []byte, want ...string) {
 		t.Helper()
-		_, err := d.decode(file, 3)
+		_, err := d.decode(file, 3, nil)
 		wantError(t, err, want...)
 		if err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("%v is no ErrDamaged", err)
@@ -135,7 +136,7 @@ func TestDecodeDamaged(t *testing.T) {
 	decode(defaultDecoder, nil, "not a PNG, JPEG")
 	decode(defaultDecoder, []byte("hello, world"), "not a PNG, JPEG")
 	decode(decoder{pixels: 90*60 - 1, time: time.Hour}, file, "90×60 pixels, want 1 to 5,399 in all")
-	must[raster](t)(decoder{pixels: 90 * 60, time: time.Hour}.decode(file, 3))
+	must[raster](t)(decoder{pixels: 90 * 60, time: time.Hour}.decode(file, 3, nil))
 	decode(decoder{pixels: maxPixels, time: -time.Second}, file, "takes too long")
 
 	broken := bytes.Clone(plain(t, 4, 4, gray(9)))
@@ -147,6 +148,23 @@ func TestDecodeDamaged(t *testing.T) {
 	decode(defaultDecoder, huge, "")
 }
 
+// A large image is alone until it is finished, a small one is not held up by it.
+func TestLargeImagesOneAtATime(t *testing.T) {
+	small := plain(t, 4, 4, gray(9))
+	var b bytes.Buffer
+	if err := (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(&b, image.NewGray(image.Rect(0, 0, 4097, 4096))); err != nil {
+		t.Fatal(err)
+	}
+	finished := false
+	must[raster](t)(defaultDecoder.decode(b.Bytes(), 1, func(p raster) (raster, error) {
+		equal(t, "held", len(large), 1)
+		must[raster](t)(defaultDecoder.decode(small, 1, nil))
+		finished = true
+		return p.crop(1, 1), nil
+	}))
+	equal(t, "finished, held", []any{finished, len(large)}, []any{true, 0})
+}
+
 func init() { // formats whose decoders misbehave
 	config := func(io.Reader) (image.Config, error) { return image.Config{Width: 2, Height: 2}, nil }
 	image.RegisterFormat("panics", "PANICS", func(io.Reader) (image.Image, error) { panic("index out of range") }, config)
@@ -154,9 +172,9 @@ func init() { // formats whose decoders misbehave
 }
 
 func TestDecoderMisbehaves(t *testing.T) {
-	_, err := defaultDecoder.decode([]byte("PANICS"), 3)
+	_, err := defaultDecoder.decode([]byte("PANICS"), 3, nil)
 	wantError(t, err, "the decoder failed: index out of range")
-	_, err = defaultDecoder.decode([]byte("GROWS"), 3)
+	_, err = defaultDecoder.decode([]byte("GROWS"), 3, nil)
 	wantError(t, err, "the header says 2×2 pixels")
 }
 
@@ -168,7 +186,7 @@ func FuzzImage(f *testing.F) {
 	f.Add(plain(f, 3, 3, color.NRGBA{1, 2, 3, 4}))
 	d := decoder{pixels: 1 << 16, time: time.Second}
 	f.Fuzz(func(t *testing.T, file []byte) {
-		p, err := d.decode(file, 3)
+		p, err := d.decode(file, 3, nil)
 		if err != nil {
 			if !errors.Is(err, ErrDamaged) {
 				t.Errorf("%v is no ErrDamaged", err)

@@ -16,8 +16,8 @@
 // unpacked into a file without a name in the folder for temporary files. Deflated members of an npz (at most 4 GiB of them)
 // and pickled arrays that were written as text (protocol 2 of Python 3) are held in memory. An import reads deflated members one after the other, so there it is each that must fit.
 //
-// Labels are the files'. In rows of planes under data with labels beside them, as the downsampled ImageNet has, a smallest
-// label of 1 means that they count from 1: one is taken off, classes keep their numbers as names, and [Notes] says so.
+// Labels are the files'. Beside images under data, as in the downsampled ImageNet, a smallest label of 1 means that they count
+// from 1: one is taken off, classes keep their numbers as names, and [Notes] says so. Those of arr_1 count from 0.
 //
 // # From a file to bytes
 //

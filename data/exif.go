@@ -5,10 +5,15 @@ import (
 	"encoding/binary"
 )
 
-// orientationTag is EXIF's Orientation, a TIFF field of type SHORT.
+// Fields of a TIFF structure, as EXIF has it too, and some of their values.
 const (
+	compressionTag = 0x0103
+	group3, group4 = 3, 4
+	photometricTag = 0x0106
+	whiteIsZero    = 0
 	orientationTag = 0x0112
-	shortType      = 3
+
+	shortType = 3
 )
 
 // orientation returns the EXIF orientation, 1 to 8, of an image file: of the first EXIF block of a JPEG (APP1), PNG
@@ -83,10 +88,18 @@ func exifOfWebP(b []byte) []byte {
 	return nil
 }
 
-// tiffOrientation looks for the tag in the first directory of a TIFF structure.
+// tiffOrientation is the orientation in a TIFF structure, a field of type SHORT.
 func tiffOrientation(b []byte) int {
+	if v := tiffNumber(b, orientationTag); v >= 1 && v <= 8 {
+		return v
+	}
+	return 1
+}
+
+// tiffNumber looks for a field of one SHORT in the first directory of a TIFF structure; -1: there is none.
+func tiffNumber(b []byte, tag uint16) int {
 	if len(b) < 8 {
-		return 1
+		return -1
 	}
 	var order binary.ByteOrder
 	switch string(b[:4]) {
@@ -95,22 +108,22 @@ func tiffOrientation(b []byte) int {
 	case "MM\x00*":
 		order = binary.BigEndian
 	default:
-		return 1
+		return -1
 	}
 	at := uint64(order.Uint32(b[4:]))
 	if at+2 > uint64(len(b)) {
-		return 1
+		return -1
 	}
 	entries := int(order.Uint16(b[at:]))
 	b = b[at+2:]
 	for ; entries > 0 && len(b) >= 12; entries-- {
-		if order.Uint16(b) == orientationTag {
-			if v := order.Uint16(b[8:]); order.Uint16(b[2:]) == shortType && order.Uint32(b[4:]) == 1 && v >= 1 && v <= 8 {
-				return int(v)
+		if order.Uint16(b) == tag {
+			if order.Uint16(b[2:]) == shortType && order.Uint32(b[4:]) == 1 {
+				return int(order.Uint16(b[8:]))
 			}
-			return 1
+			return -1
 		}
 		b = b[12:]
 	}
-	return 1
+	return -1
 }

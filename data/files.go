@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // A file of an image tree, in a folder or in an archive. Safe for concurrent use.
@@ -38,10 +39,13 @@ type listing struct {
 // tableName is the file in which EDM's preprocessing leaves labels.
 const tableName = "dataset.json"
 
-// add notes a file by its name. Names with a part that begins with a dot are left out, as hidden.
+// hidden tells files and folders that are left out, by their name.
+func hidden(name string) bool { return name[0] == '.' }
+
+// add notes a file by its name, unless a part of it is hidden.
 func (l *listing) add(name string, f file) {
 	for part := range strings.SplitSeq(name, "/") {
-		if part[0] == '.' {
+		if hidden(part) {
 			return
 		}
 	}
@@ -111,22 +115,30 @@ func (l *listing) sort() {
 	slices.SortFunc(l.images, func(a, b entry) int { return strings.Compare(order(a.name), order(b.name)) })
 }
 
-// listFolder finds the files of a folder. Hidden ones are left out, links to files followed.
-func listFolder(root string) (*listing, error) {
-	l := &listing{}
-	err := filepath.WalkDir(root+string(filepath.Separator), func(at string, e fs.DirEntry, err error) error {
+// walkFiles visits the files of a folder by their paths, and by those below it; hidden ones, and what lies in hidden folders, are
+// left out. Of a file it visits that.
+func walkFiles(root string, visit func(at, rel string, e fs.DirEntry) error) error {
+	return filepath.WalkDir(root, func(at string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(root, at)
 		switch {
-		case err != nil || rel == ".":
+		case err != nil:
 			return err
-		case e.Name()[0] == '.' && e.IsDir():
+		case rel != "." && hidden(e.Name()) && e.IsDir():
 			return fs.SkipDir
-		case e.IsDir() || e.Name()[0] == '.':
+		case rel != "." && hidden(e.Name()) || e.IsDir():
 			return nil
 		}
+		return visit(at, rel, e)
+	})
+}
+
+// listFolder finds the files of a folder; links to files are followed.
+func listFolder(root string) (*listing, error) {
+	l := &listing{}
+	err := walkFiles(root+string(filepath.Separator), func(at, rel string, e fs.DirEntry) error {
 		mode := e.Type()
 		if mode&fs.ModeSymlink != 0 {
 			info, err := os.Stat(at)
@@ -159,7 +171,7 @@ func listFolder(root string) (*listing, error) {
 type diskFile string
 
 func (d diskFile) read() ([]byte, error) {
-	f, err := os.Open(string(d))
+	f, err := os.OpenFile(string(d), os.O_RDONLY|syscall.O_NONBLOCK, 0) // a named pipe is not waited for
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +179,9 @@ func (d diskFile) read() ([]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("neither a file nor a link to one")
 	}
 	return section{f, 0, info.Size()}.read()
 }

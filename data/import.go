@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +23,7 @@ type ImportOptions struct {
 	Labels  string //
 	Classes int    //
 
-	Workers int // 0: one per core
+	Workers int // at most MaxWorkers; 0: one per core
 
 	// BadImages is what to do with an image that cannot be used: fail (or empty) stops there, skip leaves it out, but
 	// stops when more than the share MaxBad (0 to 1) of all images is bad.
@@ -35,6 +36,9 @@ type ImportOptions struct {
 	// Say, unless nil, is told in a line whether an earlier import is gone on with.
 	Say func(line string)
 }
+
+// MaxWorkers bounds the readers of an import, each of which holds several images.
+const MaxWorkers = 1024
 
 // The values of ImportOptions.BadImages.
 const (
@@ -68,9 +72,9 @@ type Report struct {
 //
 // An import that ended early with images done, whatever ended it, even SIGKILL, leaves them in <dst>.partial; where
 // Import knows of that its error is an [Unfinished]. The same call goes on there, with the bytes of an import that
-// nobody disturbed.
+// nobody disturbed; what it does about bad images may be another.
 func Import(ctx context.Context, src, dst string, o ImportOptions, progress func(done, total int)) (Report, error) {
-	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels, Classes: o.Classes, inOrder: true}
+	opt := Options{Size: o.Size, Crop: o.Crop, Gray: o.Gray, Labels: o.Labels, Classes: o.Classes, inOrder: true, ctx: ctx}
 	if err := errors.Join(opt.check(), o.check()); err != nil {
 		return Report{}, err
 	}
@@ -95,6 +99,9 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 	if err != nil {
 		return r, err
 	}
+	if err := wholeArrays(ctx, ds); err != nil {
+		return r, err
+	}
 	p, err := openPackWriter(dst, h, w, c, ds.ClassNames())
 	if err != nil {
 		return r, err
@@ -113,6 +120,20 @@ func Import(ctx context.Context, src, dst string, o ImportOptions, progress func
 	return r, err
 }
 
+// wholeArrays compares the checksums of arrays that are read in place, of which single images have none: what is packed is called
+// whole from then on.
+func wholeArrays(ctx context.Context, ds Dataset) error {
+	b, ok := inner(ds).(*batches)
+	if !ok {
+		return nil
+	}
+	bad, err := b.checkSums(ctx)
+	if err == nil && len(bad) > 0 {
+		err = damage(bad[0].Error)
+	}
+	return err
+}
+
 // importing is an import at work.
 type importing struct {
 	ImportOptions
@@ -122,16 +143,20 @@ type importing struct {
 	done int // images looked at
 	safe int // of them, those known to have left the program
 	r    *Report
+
+	atBad bool // it stopped at a bad image
 }
 
 // at is the entry of the source that image j is.
 func (m *importing) at(j int) int { return int(int64(j) * int64(m.ds.Len()) / int64(m.n)) }
 
-// Unfinished is the error of an import that can be gone on with: Done of Total images, or more, are in Partial.
+// Unfinished is the error of an import that can be gone on with: Done of Total images, or more, are in Partial. Where it ended at
+// a bad image, only one that may leave it out comes further.
 type Unfinished struct {
 	Err         error
 	Done, Total int
 	Partial     string
+	AtBad       bool
 }
 
 func (u *Unfinished) Error() string {
@@ -139,7 +164,11 @@ func (u *Unfinished) Error() string {
 	if errors.Is(u.Err, syscall.ENOSPC) || errors.Is(u.Err, syscall.EDQUOT) {
 		what = "the disk is full: " + what
 	}
-	return fmt.Sprintf("%s\n  %s of %s images are in %s; the same command goes on there", what, comma(u.Done), comma(u.Total), printable(u.Partial))
+	how := "the same command goes on there"
+	if u.AtBad {
+		how = "leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew"
+	}
+	return fmt.Sprintf("%s\n  %s of %s images are in %s; %s", what, comma(u.Done), comma(u.Total), printable(u.Partial), how)
 }
 
 func (u *Unfinished) Unwrap() error { return u.Err }
@@ -162,7 +191,7 @@ func (m *importing) unfinished(err error) error {
 	}
 	m.p.journal.f.Close()
 	m.p.f.Close()
-	return &Unfinished{err, m.done, m.n, m.p.f.Name()}
+	return &Unfinished{err, m.done, m.n, m.p.f.Name(), m.atBad}
 }
 
 func (o ImportOptions) check() error {
@@ -171,6 +200,8 @@ func (o ImportOptions) check() error {
 		return fmt.Errorf("data: bad images: got %q, want fail or skip", o.BadImages)
 	case !(o.MaxBad >= 0 && o.MaxBad <= 1):
 		return fmt.Errorf("data: share of bad images: got %v, want 0 to 1", o.MaxBad)
+	case o.Workers < 0 || o.Workers > MaxWorkers:
+		return fmt.Errorf("data: workers: got %d, want 1 to %s, or 0: one per core", o.Workers, comma(MaxWorkers))
 	case o.Limit < 0:
 		return fmt.Errorf("data: limit: got %d, want 0 (all) or more", o.Limit)
 	}
@@ -234,7 +265,8 @@ func (m *importing) room() error {
 }
 
 // bad notes a bad image, with what is wrong, or stops the import.
-func (m *importing) bad(index int, what string, err error) error {
+func (m *importing) bad(index int, what string, err error) (stop error) {
+	defer func() { m.atBad = stop != nil }()
 	allowed := strconv.FormatFloat(100*m.MaxBad, 'g', 4, 64) + " %"
 	if m.BadImages != BadSkip {
 		return fmt.Errorf("%w\n  to leave such files out: --bad-images skip (at most %s may be bad)", err, allowed)
@@ -256,11 +288,7 @@ func finishImport(ctx context.Context, p *packWriter, r Report) error {
 	if err != nil {
 		return err
 	}
-	name := p.dst + ".import.json"
-	if err := os.WriteFile(name+".tmp", append(report, '\n'), 0o666); err != nil {
-		return err
-	}
-	if err := os.Rename(name+".tmp", name); err != nil {
+	if err := renameio.WriteFile(p.dst+reportEnd, append(report, '\n'), 0o666, renameio.WithTempDir(filepath.Dir(p.dst))); err != nil {
 		return err
 	}
 	return p.publish()

@@ -86,7 +86,8 @@ func TestImportBadImages(t *testing.T) {
 	opt := ImportOptions{Size: 8, Crop: "fit", MaxBad: 0.001}
 	for range 5 { // whichever reader is first
 		_, err := Import(context.Background(), src, dst, opt, nil)
-		wantError(t, err, src+"/0/005.jpg: not a PNG", "\n  to leave such files out: --bad-images skip (at most 0.1 % may be bad)")
+		wantError(t, err, src+"/0/005.jpg: not a PNG", "\n  to leave such files out: --bad-images skip (at most 0.1 % may be bad)",
+			".partial; leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew")
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%v is no ErrDamaged", err)
 		}
@@ -94,7 +95,7 @@ func TestImportBadImages(t *testing.T) {
 	opt.BadImages = BadSkip
 	opt.MaxBad = 0.049
 	_, err := Import(context.Background(), src, dst, opt, nil)
-	wantError(t, err, src+": 2 bad images of 40, at most 4.9 % may be bad; the first: "+src+"/0/005.jpg")
+	wantError(t, err, src+": 2 bad images of 40, at most 4.9 % may be bad; the first: "+src+"/0/005.jpg", ".partial; leaving bad ones out, the same command")
 	equal(t, "what can be gone on with", contents(t, out), []string{"a.pack.partial", "a.pack.partial.journal"})
 
 	opt.MaxBad = 0.05
@@ -112,7 +113,7 @@ func TestImportBadImages(t *testing.T) {
 	wantError(t, err, "no image left")
 
 	for want, bad := range map[string]ImportOptions{
-		`got "keep", want fail or skip`: {BadImages: "keep"}, "got 1.1, want 0 to 1": {MaxBad: 1.1}, "limit: got -1": {Limit: -1}, `crop: got "zoom"`: {Crop: "zoom"},
+		`got "keep", want fail or skip`: {BadImages: "keep"}, "got 1.1, want 0 to 1": {MaxBad: 1.1}, "limit: got -1": {Limit: -1}, "workers: got 1025, want 1 to 1,024": {Workers: 1025}, `crop: got "zoom"`: {Crop: "zoom"},
 	} {
 		_, err := Import(context.Background(), src, out+"/b.pack", bad, nil)
 		wantError(t, err, want)
@@ -291,6 +292,57 @@ func TestImportIdentity(t *testing.T) {
 	if !strings.Contains(said, "10 of 20") {
 		t.Errorf("inside: said %q", said)
 	}
+}
+
+// What a folder of images leaves out says nothing about it either: hidden files, whatever they are, and what the import makes there.
+func TestImportIdentityFiles(t *testing.T) {
+	src := photos(t, 20)
+	opt, dst := ImportOptions{Size: 8, Crop: "fit"}, src+"/0/000"
+	stop(t, src, dst, opt, 10)
+	if err := os.Symlink("nowhere", src+"/.#lock"); err != nil {
+		t.Fatal(err)
+	}
+	os.Mkdir(src+"/.Trash", 0o700)
+	writeFile(t, src+"/.Trash/x", nil)
+	said := ""
+	opt.Say = func(line string) { said += line }
+	stop(t, src, dst, opt, 12)
+	if !strings.Contains(said, "10 of 20") {
+		t.Errorf("hidden files: said %q", said)
+	}
+	old := must[[]byte](t)(os.ReadFile(src + "/0/000.jpg")) // a source file that begins as the result does
+	writeFile(t, src+"/0/000.jpg", append(old, 0))
+	said = ""
+	must[Report](t)(Import(context.Background(), src, dst, opt, nil))
+	if !strings.Contains(said, "of another source") {
+		t.Errorf("a changed image: said %q", said)
+	}
+}
+
+// An import does not write through links, nor wait for pipes.
+func TestImportLinks(t *testing.T) {
+	src, out := photos(t, 4), t.TempDir()
+	precious, dst := out+"/precious", out+"/a.pack"
+	for _, end := range []string{".partial", ".partial.journal", ".import.json", ".import.json.tmp"} {
+		writeFile(t, precious, []byte("precious"))
+		if err := os.Symlink("precious", dst+end); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Import(context.Background(), src, dst, ImportOptions{Size: 8, Crop: "fit"}, nil)
+		if strings.HasPrefix(end, ".partial") {
+			wantError(t, err, dst+end+": a link, which an import does not write through; remove it")
+		} else if err != nil {
+			t.Error(err)
+		}
+		equal(t, end, string(must[[]byte](t)(os.ReadFile(precious))), "precious")
+		os.Remove(dst + end)
+	}
+	pipe := out + "/labels.csv"
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(src, Options{Labels: pipe})
+	wantError(t, err, pipe+": neither a file nor a link to one")
 }
 
 // fullDisk takes so many bytes.

@@ -14,7 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 )
 
 // A journal lies beside a packed file that is being made and says what is in it, image by image, in the order of the
@@ -151,25 +151,24 @@ func identifyFiles(h hash.Hash, path, dst string) error {
 	if err != nil {
 		return err
 	}
-	return filepath.WalkDir(path, func(at string, e fs.DirEntry, err error) error {
-		ours := at != path && (e.Name() == dst || strings.HasPrefix(e.Name(), dst+"."))
-		if err != nil || e.IsDir() || ours {
-			return err
+	ours := []string{dst, dst + partialEnd, dst + partialEnd + journalEnd, dst + reportEnd}
+	return walkFiles(path, func(at, rel string, e fs.DirEntry) error {
+		if rel != "." && slices.Contains(ours, e.Name()) {
+			return nil
 		}
 		info, err := os.Stat(at)
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(path, at)
-		fmt.Fprintf(h, "%q %d %d\n", rel, info.Size(), info.ModTime().UnixNano())
+		_, err = fmt.Fprintf(h, "%q %d %d\n", rel, info.Size(), info.ModTime().UnixNano())
 		return err
 	})
 }
 
 // resume takes over what an earlier import with the same identity left and is whole, or starts anew.
 func (m *importing) resume(ctx context.Context, id [sha256.Size]byte) error {
-	name := m.p.f.Name() + ".journal"
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o666)
+	name := m.p.f.Name() + journalEnd
+	f, err := openOwn(name)
 	if err != nil {
 		return err
 	}

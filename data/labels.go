@@ -18,9 +18,8 @@ import (
 
 // A labelTable says which class each image has. docs/data.md describes the files it is read from.
 type labelTable struct {
-	class   map[string]int32 // by path; an index of words
-	words   []string         // what the file says of classes: names, or numbers
-	numeric bool             // a word was a number, not a quoted one
+	class map[string]int32 // by path; an index of words
+	words []string         // what the file says of classes: names, or numbers
 
 	index map[string]int32 // of words
 	twice []string         // paths that come again
@@ -37,6 +36,7 @@ func readTable(name string, f file) (*labelTable, error) {
 	if err != nil {
 		return nil, bare(err)
 	}
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")) // a mark that some editors put before UTF-8
 	if path.Ext(name) == ".csv" {
 		return parseCSVTable(b)
 	}
@@ -77,8 +77,8 @@ func (t *labelTable) add(file, word string) error {
 // parseCSVTable reads lines of path and class; a first line whose path is no image's is a heading.
 func parseCSVTable(b []byte) (*labelTable, error) {
 	t := newTable()
-	r := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))))
-	r.FieldsPerRecord, r.ReuseRecord, r.TrimLeadingSpace = 2, true, true
+	r := csv.NewReader(bytes.NewReader(b))
+	r.FieldsPerRecord, r.ReuseRecord = 2, true
 	for first := true; ; first = false {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -187,7 +187,6 @@ func (d *tokens) pairs(t *labelTable) error {
 func (t *labelTable) addToken(file string, v json.Token) error {
 	switch v := v.(type) {
 	case json.Number:
-		t.numeric = true
 		return t.add(file, v.String())
 	case string:
 		return t.add(file, v)
@@ -262,27 +261,34 @@ func (t *labelTable) compare(files []entry) error {
 
 // numbers is the words as numbers, nil if they are names.
 func (t *labelTable) numbers() ([]int32, error) {
-	number, likeNumbers, odd := make([]int32, len(t.words)), 0, ""
+	number, names, name, odd := make([]int32, len(t.words)), 0, "", ""
 	for i, w := range t.words {
 		n, err := strconv.Atoi(w)
-		if err == nil && n >= 0 && n < maxClasses {
+		switch {
+		case err == nil && n >= 0 && n < maxClasses:
 			number[i] = int32(n)
-		} else {
+		case isNumber(w):
 			odd = w
-		}
-		if f, err := strconv.ParseFloat(w, 64); err == nil && !math.IsNaN(f) && !math.IsInf(f, 0) {
-			likeNumbers++
+		default:
+			name = w
+			names++
 		}
 	}
 	switch {
-	case odd == "":
-		return number, nil
-	case likeNumbers == len(t.words):
+	case names == len(t.words):
+		return nil, nil
+	case names > 0:
+		return nil, damaged("labels are numbers and names, like %s; want one or the other", printable(name))
+	case odd != "":
 		return nil, damaged("label %s: want whole numbers from 0 to below %s", odd, comma(maxClasses))
-	case t.numeric:
-		return nil, damaged("labels are numbers and names, like %s; want one or the other", printable(odd))
 	}
-	return nil, nil
+	return number, nil
+}
+
+// isNumber tells numbers of any kind from names, like nan.
+func isNumber(s string) bool {
+	f, err := strconv.ParseFloat(s, 64)
+	return errors.Is(err, strconv.ErrRange) || err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
 // numbered returns the names of numbered classes.

@@ -45,6 +45,13 @@ func TestLabelTables(t *testing.T) {
 		{"n.csv", "b.png,1.5\na/1.png,1\na/2.png,0", 0, nil, nil, "label 1.5: want whole numbers"},
 		{"n.csv", "b.png,-1\na/1.png,1\na/2.png,0", 0, nil, nil, "label -1: want whole numbers"},
 		{"n.json", `{"b.png": 0, "a/1.png": "x", "a/2.png": 1}`, 0, nil, nil, "numbers and names, like x"},
+		{"n.json", `{"b.png": "0", "a/1.png": "cat", "a/2.png": "1"}`, 0, nil, nil, "numbers and names, like cat"},
+		{"n.csv", "b.png,3\na/1.png,cat\na/2.png,3", 0, nil, nil, "numbers and names, like cat"},
+		{"n.csv", "b.png,nan\na/1.png,0\na/2.png,1", 0, nil, nil, "numbers and names, like nan"},
+		{"n.csv", "b.png,1.5\na/1.png,cat\na/2.png,1e999", 0, nil, nil, "numbers and names, like cat"},
+		{"n.csv", "b.png,1e999\na/1.png,0\na/2.png,0", 0, nil, nil, "label 1e999: want whole numbers"},
+		{"n.csv", "b.png,nan\na/1.png,inf\na/2.png,inf", 0, []int{0, 0, 1}, []string{"inf", "nan"}, ""},
+		{"n.json", "\xef\xbb\xbf" + `{"b.png": "z", "a/1.png": "y", "a/2.png": "y"}`, 0, []int{0, 0, 1}, []string{"y", "z"}, ""},
 		{"n.json", `{"b.png": [1]}`, 0, nil, nil, "b.png: got [ as its label"},
 		{"n.json", `{"labels": [["b.png", 0]], "more": 1}`, 0, nil, nil, "key more beside labels"},
 		{"n.json", `{"labels": [["b.png", 0, 1]]}`, 0, nil, nil, "got 1, want ]"},
@@ -78,6 +85,17 @@ func TestLabelTables(t *testing.T) {
 	}
 	_, err = Open(dir+"/folder", Options{Classes: 3})
 	wantError(t, err, "classes: got 3", "with a table")
+}
+
+// Blanks belong to a path, not to a label.
+func TestLabelTableBlanks(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, dir+"/set/ a.png", plain(t, 2, 2, gray(1)))
+	writeFile(t, dir+"/set/b.png", plain(t, 2, 2, gray(2)))
+	writeFile(t, dir+"/t.csv", []byte(" a.png,x\nb.png, y \n"))
+	ds := open(t, dir+"/set", Options{Labels: dir + "/t.csv"})
+	_, labels := images(t, ds)
+	equal(t, "labels", []any{labels, ds.ClassNames()}, []any{[]int{0, 1}, []string{"x", "y"}})
 }
 
 func FuzzLabelsJSON(f *testing.F) {

@@ -116,6 +116,9 @@ func TestPreview(t *testing.T) {
 	if !bytes.Equal(img.(*image.RGBA).Pix, again.(*image.RGBA).Pix) || bytes.Equal(img.(*image.RGBA).Pix, other.(*image.RGBA).Pix) {
 		t.Error("a preview is not a function of its seed")
 	}
+	for asked, want := range map[int]int{0: 3, 2: 2, 3: 3, 9: 3} {
+		equal(t, "columns", PreviewColumns(ds, asked), want)
+	}
 	equal(t, "two classes", must[image.Image](t)(Preview(ds, 1, 2, 1)).Bounds().Dx(), 2*(2*scale+2)+2)
 
 	dir := t.TempDir()
@@ -127,7 +130,8 @@ func TestPreview(t *testing.T) {
 	equal(t, "no titles", img.Bounds(), image.Rect(0, 0, 2*66+2, 2*66+2))
 	equal(t, "image", img.At(68, 2), color.Color(color.RGBA{9, 9, 9, 255}))
 	equal(t, "blank", img.At(68, 68), color.Color(color.RGBA{255, 255, 255, 255}))
-	for _, bad := range [][2]int{{0, 1}, {1, 0}, {1001, 1}} {
+	equal(t, "columns without classes", []int{PreviewColumns(flat, 0), PreviewColumns(flat, 30)}, []int{8, 30})
+	for _, bad := range [][2]int{{0, 1}, {1, -1}, {1001, 1}} {
 		if _, err := Preview(flat, bad[0], bad[1], 1); err == nil {
 			t.Errorf("%v: no error", bad)
 		}
@@ -139,10 +143,12 @@ func TestPreview(t *testing.T) {
 func TestMakeShapes(t *testing.T) {
 	dir := t.TempDir()
 	for name, seed := range map[string]uint64{"a": 1, "b": 1, "c": 2} {
+		writeFile(t, dir+"/"+name+".import.json", []byte("of the set that had the name before"))
 		if err := MakeShapes(dir+"/"+name, 80, 16, seed); err != nil {
 			t.Fatal(err)
 		}
 	}
+	equal(t, "files", contents(t, dir), []string{"a", "b", "c"})
 	a, b, c := must[[]byte](t)(os.ReadFile(dir+"/a")), must[[]byte](t)(os.ReadFile(dir+"/b")), must[[]byte](t)(os.ReadFile(dir+"/c"))
 	if !bytes.Equal(a, b) || bytes.Equal(a, c) {
 		t.Error("shapes are not a function of their seed")

@@ -160,7 +160,7 @@ func npzBatch(m member, opt Options, pool *inflater) (batch, error) {
 		if err != nil || opt.Labels == LabelsNone {
 			return b, err
 		}
-		b.fromOne = b.planes
+		b.fromOne = names[0] == "data"
 		labels := members[names[1]+".npy"]
 		if labels == nil && names[1] == "arr_1" { // they need not be there
 			return b, nil
@@ -168,6 +168,7 @@ func npzBatch(m member, opt Options, pool *inflater) (batch, error) {
 		if labels == nil {
 			return b, fmt.Errorf("%s: no array %s in it; add it, or take no labels", printable(m.name), names[1])
 		}
+		b.where = m.name + ": " + labels.Name
 		b.labels, err = npzLabels(m, labels, b.n)
 		return b, err
 	}

@@ -40,7 +40,7 @@ func newPackWriter(dst string, h, w, c int, classes []string) (*packWriter, erro
 
 // openPackWriter locks a file of images (h,w,c) as it is; rewind comes next.
 func openPackWriter(dst string, h, w, c int, classes []string) (*packWriter, error) {
-	f, err := openLocked(dst + ".partial")
+	f, err := openLocked(dst + partialEnd)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +71,25 @@ func (p *packWriter) flush() error {
 	return err
 }
 
-// openLocked opens a file, or makes it, unless another process is writing it.
+// Names of the files beside a packed file, behind its own: the one that is being made, its journal behind that, the report.
+const (
+	partialEnd = ".partial"
+	journalEnd = ".journal"
+	reportEnd  = ".import.json"
+)
+
+// openOwn opens a file of ours, or makes it. It follows no link, behind which somebody else's file may lie.
+func openOwn(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s: a link, which an import does not write through; remove it", printable(path))
+	}
+	return f, err
+}
+
+// openLocked opens a file of ours, or makes it, unless another process is writing it.
 func openLocked(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	f, err := openOwn(path)
 	if err != nil {
 		return nil, err
 	}

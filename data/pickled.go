@@ -28,7 +28,7 @@ func pickledBatch(m member, key string, opt Options) (batch, error) {
 	if err != nil {
 		return b, err
 	}
-	b.r, b.at, b.fromOne = a.Data.R, a.Data.At, b.planes
+	b.r, b.at, b.fromOne = a.Data.R, a.Data.At, true
 	if opt.Labels == LabelsNone {
 		return b, nil
 	}

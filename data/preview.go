@@ -13,14 +13,25 @@ import (
 // previewClasses is how many classes a preview gives a column each.
 const previewClasses = 20
 
-// Preview draws random images of a set: rows×cols of them; or, where it has at most 20 classes, rows of each of the
-// first cols classes (0: all) in a column under its name.
-func Preview(ds Dataset, rows, cols int, seed uint64) (image.Image, error) {
-	classes := ds.Classes()
-	byClass := classes > 0 && classes <= previewClasses
-	if byClass && (cols == 0 || cols > classes) {
-		cols = classes
+// PreviewColumns is how many columns [Preview] draws for cols: where classes have one each, no more than there are classes. 0 means
+// all of these, or 8 columns.
+func PreviewColumns(ds Dataset, cols int) int {
+	switch {
+	case columnPerClass(ds) && (cols == 0 || cols > ds.Classes()):
+		return ds.Classes()
+	case cols == 0:
+		return 8
 	}
+	return cols
+}
+
+func columnPerClass(ds Dataset) bool { return ds.Classes() > 0 && ds.Classes() <= previewClasses }
+
+// Preview draws random images of a set: rows×cols of them, cols as in [PreviewColumns]; or, where it has at most 20 classes, rows of
+// each of the first cols classes in a column under its name.
+func Preview(ds Dataset, rows, cols int, seed uint64) (image.Image, error) {
+	byClass := columnPerClass(ds)
+	cols = PreviewColumns(ds, cols)
 	if rows < 1 || cols < 1 || rows > 1000 || cols > 1000 {
 		return nil, fmt.Errorf("data: preview: got %d rows and %d columns, want 1 to 1000", rows, cols)
 	}

@@ -75,10 +75,17 @@ func TestResizeKeepsPlain(t *testing.T) {
 func TestResizeRefuses(t *testing.T) {
 	_, err := newRaster(5, 4, 1).square(4, CropNone)
 	wantError(t, err, "5×4 pixels, want 4×4", "dhariwal")
-	_, err = newRaster(1<<20, 1, 1).square(64, CropDhariwal)
+	_, err = newRaster(maxSide, 1, 1).square(64, CropDhariwal)
 	wantError(t, err, "too long and thin")
-	_, err = newRaster(1, 1<<20, 1).square(1024, CropFit)
+	_, err = newRaster(1, maxSide, 1).square(1025, CropFit)
 	wantError(t, err, "too long and thin")
+	for _, crop := range []string{CropDhariwal, CropCenter, CropFit} {
+		_, err = newRaster(maxSide+1, 1, 1).square(1, crop)
+		wantError(t, err, "65536×1 pixels, want at most 65,535 a side for resizing")
+		_, err = newRaster(1, maxSide+1, 1).square(1, crop)
+		wantError(t, err, "1×65536 pixels, want at most 65,535 a side for resizing")
+	}
+	must[raster](t)(newRaster(maxSide, 1, 1).square(1, CropFit))
 }
 
 func TestChannels(t *testing.T) {

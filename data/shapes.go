@@ -2,8 +2,11 @@ package data
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
 
 	"ict/internal/philox"
 )
@@ -97,6 +100,11 @@ func MakeShapes(dst string, n, size int, seed uint64) error {
 	err = each(ctx, set, n, 0, identity, func(_ int, img []byte, label int, _ error) error { return p.add(img, label) })
 	if err == nil {
 		err = p.complete(ctx)
+	}
+	if err == nil {
+		if err = os.Remove(dst + reportEnd); errors.Is(err, fs.ErrNotExist) { // of an import that had the name before
+			err = nil
+		}
 	}
 	if err == nil {
 		err = p.publish()

@@ -40,7 +40,7 @@ func openZip(path string, opt Options) (Dataset, error) {
 }
 
 func openTar(path string, opt Options) (Dataset, error) {
-	l, err := listTar(path)
+	l, err := listTar(opt.ctx, path)
 	if err == nil {
 		if f, c := l.cifar(path); c != nil {
 			return c.set(f, c.train, path, opt)
@@ -84,18 +84,24 @@ func (t *tree) label(l *listing) error {
 	case t.opt.Labels == LabelsPrefix:
 		return t.labelByName(t.prefix)
 	case t.opt.Labels != LabelsFolders:
-		return t.labelByFile(t.opt.Labels, diskFile(t.opt.Labels), t.opt.Classes)
-	case l.table != nil: // what made the tree knows all its classes, whether they have images or not
-		if err := t.labelByFile(filepath.Join(t.root, tableName), l.table, maxClasses); err != nil {
+		return t.labelByFile(t.opt.Labels, diskFile(t.opt.Labels), t.opt.Classes, "")
+	}
+	top := ""
+	if l.archive {
+		top = t.top()
+	}
+	if table := t.table(l, top); table.file != nil { // what made the tree knows all its classes, whether they have images or not
+		if err := t.labelByFile(filepath.Join(t.root, filepath.FromSlash(table.name)), table.file, maxClasses, strings.TrimSuffix(table.name, tableName)); err != nil {
 			return fmt.Errorf("%w\n  to go by folders, take the file away", err)
 		}
 		return nil
 	}
-	common := ""
-	if l.archive {
-		common = t.common()
+	flat, common := 0, top
+	for _, f := range t.files {
+		if !strings.Contains(f.name[len(top):], "/") { // the one folder is a class
+			common = ""
+		}
 	}
-	flat := 0
 	for i, f := range t.files {
 		if !strings.Contains(f.name[len(common):], "/") {
 			if flat < i { // the ones before lie in folders
@@ -123,17 +129,30 @@ func (t *tree) beside(i int) error {
 	return fmt.Errorf("%s: lies beside folders of images; move it into one, or take no labels", t.name(i))
 }
 
-// common is the one folder that a whole archive was packed from, with its slash; empty unless all images lie in it, in
-// folders of its own.
-func (t *tree) common() string {
+// top is the one folder that all images of an archive lie in, with its slash; empty if there is none.
+func (t *tree) top() string {
 	top, _, _ := strings.Cut(t.files[0].name, "/")
 	top += "/"
 	for _, f := range t.files {
-		if rest, found := strings.CutPrefix(f.name, top); !found || !strings.Contains(rest, "/") {
+		if !strings.HasPrefix(f.name, top) {
 			return ""
 		}
 	}
 	return top
+}
+
+// table is EDM's dataset.json, at the top or in the folder that all images lie in; one without a file: there is none.
+func (t *tree) table(l *listing, top string) entry {
+	if l.table != nil {
+		return entry{tableName, l.table}
+	}
+	for _, e := range l.others {
+		if top != "" && e.name == top+tableName {
+			t.ignored--
+			return e
+		}
+	}
+	return entry{}
 }
 
 // prefix is what stands before the first _ of a file name.
@@ -173,11 +192,15 @@ func (t *tree) labelByName(class func(i int) (string, error)) error {
 	return nil
 }
 
-// labelByFile reads a table of labels.
-func (t *tree) labelByFile(name string, f file, classes int) error {
+// labelByFile reads a table of labels, whose paths begin below a folder, if any, that all images lie in.
+func (t *tree) labelByFile(name string, f file, classes int, below string) error {
 	table, err := readTable(name, f)
 	if err == nil && table != nil {
-		t.labels, t.classes, err = table.resolve(t.files, classes)
+		files := slices.Clone(t.files)
+		for i := range files {
+			files[i].name = files[i].name[len(below):]
+		}
+		t.labels, t.classes, err = table.resolve(files, classes)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", printable(name), err)
@@ -235,10 +258,12 @@ func (t *tree) Image(dst []byte, i int) (int, error) {
 	if err != nil {
 		return -1, t.wrap(i, err)
 	}
-	p, err := defaultDecoder.decode(b, t.c)
-	if err == nil && t.opt.Size != 0 {
-		p, err = p.square(t.opt.Size, t.opt.Crop)
-	}
+	p, err := defaultDecoder.decode(b, t.c, func(p raster) (raster, error) {
+		if t.opt.Size == 0 {
+			return p, nil
+		}
+		return p.square(t.opt.Size, t.opt.Crop)
+	})
 	if err != nil {
 		return -1, t.wrap(i, err)
 	}

@@ -29,12 +29,13 @@ func dataCommand() *cli.Command {
 					"A folder or an archive with a training and a test set means the training set; the test set is the path of its file, as in\n" +
 					"cifar-10-batches-py/test_batch. Labels are those of the set; of pictures, those of EDM's dataset.json or the sorted top folders.\n" +
 					"Nothing has the name of --out before it is complete and checked. Stopped, killed or out of disk, the same command goes on where\n" +
-					"it was, with what lies in <out>.partial. What was done is kept beside the set, in <out>.import.json.",
+					"it was, with what lies in <out>.partial; after a bad image, with --bad-images skip. What was done is kept beside the set, in\n" +
+					"<out>.import.json.",
 				Flags: append(append([]cli.Flag{&cli.StringFlag{Name: "out", Usage: "write the packed set to `FILE`", Required: false}}, setFlags()...),
 					&cli.GenericFlag{Name: "bad-images", Value: oneOf(data.BadFail, data.BadFail, data.BadSkip), Usage: "`WHAT` to do with an image that cannot be used: fail or skip"},
 					&cli.GenericFlag{Name: "max-bad", Value: of("0.1%", parseShare), Usage: "with skip, at most this `SHARE` may be bad"},
 					&cli.GenericFlag{Name: "limit", Value: count("", 1), Usage: "take `N` images, spread evenly; without: all"},
-					&cli.GenericFlag{Name: "workers", Value: count("", 1), Usage: "`N` readers; without: one per core"}),
+					&cli.GenericFlag{Name: "workers", Value: count("", 1), Usage: "`N` readers, at most 1,024; without: one per core"}),
 				Action: action(1, 1, importAction),
 			},
 			{
@@ -78,7 +79,8 @@ const arrayForms = "" +
 	"  x.pack    a packed set\n" +
 	"  MNIST     its idx files, gz or not, or their folder\n" +
 	"  CIFAR     -10 or -100, binary or python: the tar.gz, the folder in it, or one of its files\n" +
-	"  x.npz     arr_0, uint8 (N,H,W,C), with labels in arr_1, as ict sample writes it; or data, with labels; an x.npy has no labels.\n" +
+	"  x.npz     arr_0, uint8 (N,H,W,C), with labels in arr_1, as ict sample writes it; or data, with labels,\n" +
+	"            which are taken to count from 1 if the smallest is 1; an x.npy has no labels.\n" +
 	"            Arrays of numpy.savez are read in place, those of savez_compressed into memory, up to 4 GiB\n" +
 	"  batches   of the downsampled ImageNet: the folder of train_data_batch_1 to 10, pickled or npz, or one file. Labels whose\n" +
 	"            smallest is 1 are taken to count from 1\n"
@@ -168,6 +170,9 @@ func importAction(c *cli.Context, u *ui) error {
 	set, err := setOptions(c)
 	if err != nil {
 		return err
+	}
+	if n := optional(c, "workers"); n > data.MaxWorkers {
+		return usagef("--workers: got %s, want 1 to %s", comma(n), comma(data.MaxWorkers))
 	}
 	o := data.ImportOptions{
 		Size: set.Size, Crop: set.Crop, Gray: set.Gray, Labels: set.Labels, Classes: set.Classes, Workers: optional(c, "workers"),
@@ -263,10 +268,7 @@ func previewAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	defer ds.Close()
-	rows, cols := 8, 8
-	if n := ds.Classes(); n > 0 && n <= 20 {
-		cols = n
-	}
+	rows, cols := 8, data.PreviewColumns(ds, 0)
 	if g := c.String("grid"); g != "" {
 		if rows, cols, err = parseGrid(g); err != nil {
 			return usagef("--grid: %v", err)
@@ -284,7 +286,7 @@ func previewAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	if u.json {
-		return u.printJSON(map[string]any{"path": out, "rows": rows, "cols": cols})
+		return u.printJSON(map[string]any{"path": out, "rows": rows, "cols": data.PreviewColumns(ds, cols)})
 	}
 	u.result("%s", out)
 	return nil

@@ -197,7 +197,8 @@ func (u *ui) printJSON(v any) error {
 }
 
 // bar is the progress of something with a known end, for hooks like data.Import's: a bar on a terminal, elsewhere a line
-// every half minute; nil where nobody looks. Rate and remaining time are of what is done here, not of what was there before.
+// every half minute; nil where nobody looks. Rate and remaining time are of what is done here, not of what was there before, from
+// this call on: the first image takes its time, too.
 func (u *ui) bar(what string) (progress func(done, total int), end func()) {
 	if u.quiet {
 		return nil, func() {}
@@ -207,7 +208,7 @@ func (u *ui) bar(what string) (progress func(done, total int), end func()) {
 	begin, first, said := time.Now(), -1, time.Now()
 	return func(done, total int) {
 			if first < 0 {
-				begin, first = time.Now(), max(done, 1)-1
+				first = max(done, 1) - 1
 			}
 			if !u.err.tty {
 				if time.Since(said) > every {

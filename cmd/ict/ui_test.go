@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -29,6 +30,15 @@ func TestBarElsewhere(t *testing.T) {
 	if b.Len() > 0 {
 		t.Errorf("got %q within a moment", b.String())
 	}
+	synctest.Test(t, func(t *testing.T) { // the rate is from the start on, not from the first image on
+		progress, end := u.bar("import")
+		time.Sleep(40 * time.Second)
+		progress(1, 3)
+		end()
+		if want := "import 1 of 3, 0.025/s, 1m20s left\n"; b.String() != want {
+			t.Errorf("got %q, want %q", b.String(), want)
+		}
+	})
 	u.quiet = true
 	if progress, _ := u.bar("import"); progress != nil {
 		t.Error("--quiet: progress is wanted")

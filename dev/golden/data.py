@@ -111,6 +111,9 @@ def images():
     add("rgb.bmp", rgb)
     add("rgb.tiff", rgb, compression="tiff_lzw")
     add("gray.tiff", gray)
+    for name in ("group3", "group4"):  # 0 is black, then white
+        add(f"{name}.tiff", gray.convert("1"), compression=name)
+        add(f"{name}white.tiff", gray.convert("1"), compression=name, tiffinfo={262: 0})
     add("turned.tiff", rgb, exif=turned)
     add("lossless.webp", rgb, lossless=True)
     add("turned.webp", rgb, lossless=True, exif=turned)
