@@ -277,6 +277,8 @@ func TestNumpyRefuses(t *testing.T) {
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", good)), "x.npz", "arr_1.npy: got labels of shape [2 2 2 3], want (2)"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("<f4", "False", "(2,)", make([]byte, 8)))), "x.npz", "labels: type: got <f4, want integers"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", cut(labels, 8))), "x.npz", "got 1 labels, want 2"},
+		{one("x.npz", npz(t, zip.Deflate, "arr_0.npy", good, "arr_1.npy", npyOf("<i8", "False", "(2,)", make([]byte, 1<<22)))), "x.npz", "got 4,194,304 bytes for 2 labels"},
+		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("|u1", "False", "(2,)", make([]byte, 9)))), "x.npz", "got 9 labels, want 2"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("|i1", "False", "(2,)", []byte{0, 0xff}))), "x.npz", "x.npz: arr_1.npy: image 1 of 2: label -1, want 0 to"},
 		{one("x.npz", npz(t, zip.Store, "arr_0.npy", good, "arr_1.npy", npyOf("<i8", "False", "(2,)", bytes.Repeat([]byte{0x7f}, 16)))), "x.npz", "label 9187201950435737471, want 0 to"},
 		{one("x.npz", npz(t, zip.Deflate, "arr_0.npy", cut(good, 1))), "x.npz", "arr_0.npy: 23 bytes of images"},

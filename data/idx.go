@@ -36,6 +36,7 @@ type idx struct {
 	n, h, w int
 	pix     []byte // (N,H,W)
 	labels  []byte // nil: none
+	beside  string // the file of the labels
 	classes []string
 }
 
@@ -94,7 +95,7 @@ func (d *idx) readLabels(images string) error {
 	if dims[0] != d.n {
 		return damaged("%s: got %s labels, want %s, as many as images", printable(path), comma(dims[0]), comma(d.n))
 	}
-	d.labels = labels
+	d.labels, d.beside = labels, path
 	for i := range int(slices.Max(labels)) + 1 {
 		d.classes = append(d.classes, strconv.Itoa(i))
 	}

@@ -157,6 +157,7 @@ type Unfinished struct {
 	Done, Total int
 	Partial     string
 	AtBad       bool
+	AtLeast     bool // Done is what is known; there may be more
 }
 
 func (u *Unfinished) Error() string {
@@ -164,11 +165,15 @@ func (u *Unfinished) Error() string {
 	if errors.Is(u.Err, syscall.ENOSPC) || errors.Is(u.Err, syscall.EDQUOT) {
 		what = "the disk is full: " + what
 	}
+	least := ""
+	if u.AtLeast {
+		least = "at least "
+	}
 	how := "the same command goes on there"
 	if u.AtBad {
 		how = "leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew"
 	}
-	return fmt.Sprintf("%s\n  %s of %s images are in %s; %s", what, comma(u.Done), comma(u.Total), printable(u.Partial), how)
+	return fmt.Sprintf("%s\n  %s%s of %s images are in %s; %s", what, least, comma(u.Done), comma(u.Total), printable(u.Partial), how)
 }
 
 func (u *Unfinished) Unwrap() error { return u.Err }
@@ -176,6 +181,8 @@ func (u *Unfinished) Unwrap() error { return u.Err }
 // unfinished ends an import that failed.
 func (m *importing) unfinished(err error) error {
 	switch {
+	case m.p.published:
+		return fmt.Errorf("%s is complete, but: %w", printable(m.p.dst), err)
 	case m.p.journal == nil: // it could not go on with what is there, which stays
 		m.p.f.Close()
 		return err
@@ -183,7 +190,8 @@ func (m *importing) unfinished(err error) error {
 		m.p.abort()
 		return err
 	}
-	if e := m.p.flush(); e != nil {
+	e := m.p.flush()
+	if e != nil {
 		m.done = m.safe
 		if !errors.Is(err, e) {
 			err = fmt.Errorf("%w (and then: %v)", err, e)
@@ -191,7 +199,7 @@ func (m *importing) unfinished(err error) error {
 	}
 	m.p.journal.f.Close()
 	m.p.f.Close()
-	return &Unfinished{err, m.done, m.n, m.p.f.Name(), m.atBad}
+	return &Unfinished{Err: err, Done: m.done, Total: m.n, Partial: m.p.f.Name(), AtBad: m.atBad, AtLeast: e != nil}
 }
 
 func (o ImportOptions) check() error {

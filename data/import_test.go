@@ -151,6 +151,23 @@ func TestImportStopped(t *testing.T) {
 	t.Errorf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 }
 
+// Labels in a file beside the images are part of the source, too.
+func TestImportGoesOnWithOtherLabels(t *testing.T) {
+	dir := t.TempDir()
+	src, beside, dst := dir+"/train-images-idx3-ubyte", dir+"/train-labels-idx1-ubyte", dir+"/a.pack"
+	labels := append(make([]byte, 19), 1)
+	writeFile(t, src, idxFile(make([]byte, 20*4), 20, 2, 2))
+	writeFile(t, beside, idxFile(labels, 20))
+	stop(t, src, dst, ImportOptions{}, 15)
+	labels[4] = 1 // not among those that are read again
+	writeFile(t, beside, idxFile(labels, 20))
+	var said []string
+	must[Report](t)(Import(context.Background(), src, dst, ImportOptions{Say: func(s string) { said = append(said, s) }}, nil))
+	if _, got := images(t, open(t, dst, Options{})); got[4] != 1 || len(said) != 1 || !strings.Contains(said[0], "anew") {
+		t.Errorf("label 4: got %d, want 1; said %q", got[4], said)
+	}
+}
+
 // stop ends an import after n images.
 func stop(t *testing.T, src, dst string, o ImportOptions, n int) {
 	t.Helper()
@@ -369,7 +386,7 @@ func TestImportFullDisk(t *testing.T) {
 	equal(t, "resumed", m.done, 10)
 	p.buf = bufio.NewWriterSize(&fullDisk{300}, 16)
 	err := m.unfinished(m.copy(context.Background(), nil))
-	wantError(t, err, "the disk is full: write a.pack.partial: no space left on device\n  10 of 20 images are in "+dst+".partial; the same command goes on there")
+	wantError(t, err, "the disk is full: write a.pack.partial: no space left on device\n  at least 10 of 20 images are in "+dst+".partial; the same command goes on there")
 	said := ""
 	opt.Say = func(line string) { said = line }
 	must[Report](t)(Import(context.Background(), src, dst, opt, nil))

@@ -138,6 +138,9 @@ func identify(src, dst string, opt Options, ds Dataset, n int) (id [sha256.Size]
 	if err == nil {
 		err = identifyFiles(h, src, filepath.Base(dst))
 	}
+	if d, ok := inner(ds).(*idx); ok && err == nil && d.beside != "" {
+		err = identifyFiles(h, d.beside, filepath.Base(dst))
+	}
 	if err == nil && IsTable(opt.Labels) {
 		err = identifyFiles(h, opt.Labels, filepath.Base(dst))
 	}

@@ -237,6 +237,10 @@ func npzLabels(m member, f *zip.File, n int) ([]int, error) {
 	if len(h.Descr.Shape) != 1 || h.Descr.Shape[0] != n {
 		return nil, damaged("%s: got labels of shape %v, want (%d), as many as images", name, h.Descr.Shape, n)
 	}
+	// A size that fits, before as much is read: an integer has at most eight bytes.
+	if size := int64(f.UncompressedSize64) - at; size < int64(n) || size > 8*int64(n) {
+		return nil, damaged("%s: got %s bytes for %s labels of type %s", name, comma(size), comma(n), printable(h.Descr.Type))
+	}
 	b, err := readSized(r, int64(f.UncompressedSize64)-at, ratioFree)
 	if err == nil {
 		err = atEnd(r)

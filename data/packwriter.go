@@ -27,6 +27,8 @@ type packWriter struct {
 	labels  []byte
 	sums    []byte
 	journal *journal // nil: none
+
+	published bool
 }
 
 // newPackWriter starts a file of images (h,w,c), or empties what another left.
@@ -158,11 +160,12 @@ func (p *packWriter) publish() error {
 	if err := os.Rename(p.f.Name(), p.dst); err != nil {
 		return err
 	}
-	err := p.f.Close()
-	if p.journal != nil {
-		err = errors.Join(err, p.journal.remove())
+	p.published = true
+	var err error
+	if p.journal != nil { // while the lock is held: then another import may have one of this name
+		err = p.journal.remove()
 	}
-	return errors.Join(err, syncFolder(filepath.Dir(p.dst)))
+	return errors.Join(err, p.f.Close(), syncFolder(filepath.Dir(p.dst)))
 }
 
 // manifest returns the part behind the images, and how many bytes of it are class names.
@@ -217,11 +220,15 @@ func checkPack(ctx context.Context, path string) error {
 	return nil
 }
 
-// syncFolder makes a rename in a folder last.
+// syncFolder makes a rename in a folder last, where the file system can: some network ones have no such call.
 func syncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
 }

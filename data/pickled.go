@@ -36,7 +36,7 @@ func pickledBatch(m member, key string, opt Options) (batch, error) {
 	if list == nil {
 		return b, fmt.Errorf("%s: nothing under %s; add it, or take no labels", printable(m.name), key)
 	}
-	if b.labels, err = pickle.Ints(list); err != nil {
+	if b.labels, err = pickle.Ints(list, b.n); err != nil {
 		return b, damaged("%s: %s: %v", printable(m.name), key, err)
 	}
 	return b, b.checkLabels()

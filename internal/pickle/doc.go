@@ -5,7 +5,7 @@
 //
 //	v, err := pickle.Load(f, size)
 //	array, _ := pickle.Get(v, "data").(*pickle.Array)
-//	labels, err := pickle.Ints(pickle.Get(v, "labels"))
+//	labels, err := pickle.Ints(pickle.Get(v, "labels"), images)
 //
 // A file is read in two passes. The first walks over the opcodes: it checks lengths and names, charges every opcode for what
 // it can make the machine allocate, and cuts long strings out, which stay where they are in the file. What is left is small,

@@ -115,14 +115,17 @@ func Get(v any, key string) any {
 	return nil
 }
 
-// Ints returns a list, a tuple or a one-dimensional array of integers.
-func Ints(v any) ([]int, error) {
+// Ints returns a list, a tuple or a one-dimensional array of integers, at most so many.
+func Ints(v any, most int) ([]int, error) {
 	if a, ok := v.(*Array); ok {
-		return a.ints()
+		return a.ints(most)
 	}
 	items, ok := elements(v)
 	if !ok {
 		return nil, fmt.Errorf("got %T, want a list of integers", v)
+	}
+	if len(items) > most {
+		return nil, fmt.Errorf("got %d integers, want at most %d", len(items), most)
 	}
 	out := make([]int, len(items))
 	for i, x := range items {

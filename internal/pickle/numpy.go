@@ -160,7 +160,7 @@ func (a *Array) set(shape, kind, fortran, data any) error {
 	if sides, ok := elements(shape); !ok || len(sides) > maxDims {
 		return fmt.Errorf("array: shape: got %T of %d, want a tuple of at most %d integers", shape, len(sides), maxDims)
 	}
-	dims, err := Ints(shape)
+	dims, err := Ints(shape, maxDims)
 	if err != nil {
 		return fmt.Errorf("array: shape: %w", err)
 	}
@@ -246,10 +246,13 @@ func byteOrder(order byte) binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// ints returns the elements of a one-dimensional array of integers.
-func (a *Array) ints() ([]int, error) {
+// ints returns the elements of a one-dimensional array of integers, at most so many.
+func (a *Array) ints(most int) ([]int, error) {
 	if !a.complete || len(a.Shape) != 1 || a.Data.Size > MaxMemory {
 		return nil, fmt.Errorf("array of shape %v, want one dimension", a.Shape)
+	}
+	if a.Shape[0] > most {
+		return nil, fmt.Errorf("got %d integers, want at most %d", a.Shape[0], most)
 	}
 	b := make([]byte, a.Data.Size)
 	if _, err := a.Data.R.ReadAt(b, a.Data.At); err != nil {

@@ -87,7 +87,7 @@ func TestProtocols(t *testing.T) {
 		if _, held := a.Data.R.(*bytes.Reader); held == c.inFile {
 			t.Errorf("%s: images in memory: %v, want %v", c.name, held, !c.inFile)
 		}
-		if labels, err := Ints(Get(v, c.labelKey)); err != nil || !reflect.DeepEqual(labels, c.labels) {
+		if labels, err := Ints(Get(v, c.labelKey), 1<<20); err != nil || !reflect.DeepEqual(labels, c.labels) {
 			t.Errorf("%s: labels %v, %v; want %v", c.name, labels, err, c.labels)
 		}
 		if Get(v, c.another) == nil || Get(v, "nothing") != nil || Get(nil, "data") != nil {
@@ -222,7 +222,7 @@ func TestCycle(t *testing.T) {
 	if err != nil || Get(v, "a") != v {
 		t.Fatalf("got %v", err)
 	}
-	if _, err := Ints(Get(v, "b")); err == nil || !strings.Contains(err.Error(), "entry 0: got *types.List") {
+	if _, err := Ints(Get(v, "b"), 1<<20); err == nil || !strings.Contains(err.Error(), "entry 0: got *types.List") {
 		t.Errorf("got %v", err)
 	}
 	// A tuple that holds a list that holds the tuple is called: the message quotes it, and ends.
@@ -330,7 +330,7 @@ func FuzzLoad(f *testing.F) {
 					t.Errorf("%s of %v holds %d bytes", a.Dtype, a.Shape, got)
 				}
 			}
-			_, _ = Ints(value)
+			_, _ = Ints(value, 1<<20)
 			_, _ = Strings(value)
 		}
 	})
@@ -339,7 +339,7 @@ func FuzzLoad(f *testing.F) {
 func ExampleLoad() {
 	file := "\x80\x04}\x8c\x06labels]K\x03as."
 	v, err := Load(strings.NewReader(file), int64(len(file)))
-	labels, _ := Ints(Get(v, "labels"))
+	labels, _ := Ints(Get(v, "labels"), 1<<20)
 	fmt.Println(labels, err)
 	// Output: [3] <nil>
 }
