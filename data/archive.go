@@ -40,7 +40,7 @@ func matchTar(path string, folder bool, _ []byte) bool {
 func memberName(name string) (string, error) {
 	clean := path.Clean(name)
 	if name == "" || strings.ContainsAny(name, "\\\x00") || !filepath.IsLocal(name) || strings.Contains("/"+name+"/", "/../") {
-		return "", damaged("member %s: its name leaves the archive or cannot be told; pack the images again", printable(name))
+		return "", damaged("member %s: its name leaves the archive or cannot be told; pack the images again", Printable(name))
 	}
 	return clean, nil
 }
@@ -57,9 +57,9 @@ type budget struct {
 func (b *budget) take(name string, size int64) error {
 	switch {
 	case size < 0 || size > math.MaxInt64-b.total:
-		return damaged("member %s: impossible size", printable(name))
+		return damaged("member %s: impossible size", Printable(name))
 	case b.names[name]:
-		return damaged("member %s: two of this name; which one is meant?", printable(name))
+		return damaged("member %s: two of this name; which one is meant?", Printable(name))
 	}
 	b.names[name] = true
 	b.n++
@@ -70,7 +70,7 @@ func (b *budget) take(name string, size int64) error {
 	case b.total > maxUnpack:
 		return damaged("more than %s bytes when unpacked", comma(maxUnpack))
 	case b.total-ratioFree > maxRatio*b.packed:
-		return damaged("member %s: %s bytes packed become more than %s; at most %d times as much is believed", printable(name), comma(b.packed), comma(b.total), maxRatio)
+		return damaged("member %s: %s bytes packed become more than %s; at most %d times as much is believed", Printable(name), comma(b.packed), comma(b.total), maxRatio)
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func listZip(root string) (*listing, error) {
 		err = l.addZip(f, info.Size())
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", printable(root), err)
+		err = fmt.Errorf("%s: %w", Printable(root), err)
 	}
 	l.ignored += len(l.tars)
 	l.sort()
@@ -109,13 +109,13 @@ func (l *listing) addZip(r io.ReaderAt, size int64) error {
 		case err != nil:
 			return err
 		case f.UncompressedSize64 > math.MaxInt64 || f.CompressedSize64 > uint64(size):
-			return damaged("member %s: impossible size", printable(name))
+			return damaged("member %s: impossible size", Printable(name))
 		case strings.HasSuffix(f.Name, "/"):
 			continue
 		case f.Mode()&fs.ModeType != 0:
-			return damaged("member %s: a link or a device; pack the images themselves", printable(name))
+			return damaged("member %s: a link or a device; pack the images themselves", Printable(name))
 		case f.Flags&1 != 0:
-			return fmt.Errorf("member %s: encrypted", printable(name))
+			return fmt.Errorf("member %s: encrypted", Printable(name))
 		}
 		if err := b.take(name, int64(f.UncompressedSize64)); err != nil {
 			return err
@@ -186,7 +186,7 @@ func listTar(ctx context.Context, root string) (*listing, error) {
 		err = l.addTar(f, info.Size(), "")
 	}
 	if err != nil {
-		return l, fmt.Errorf("%s: %w", printable(root), err)
+		return l, fmt.Errorf("%s: %w", Printable(root), err)
 	}
 	err = l.expand(root)
 	l.sort()
@@ -272,11 +272,11 @@ func (l *listing) addTar(r io.ReaderAt, size int64, prefix string) error {
 			continue
 		case tar.TypeReg:
 		default:
-			return damaged("member %s: a link, a device or a file with holes; pack the images themselves", printable(name))
+			return damaged("member %s: a link, a device or a file with holes; pack the images themselves", Printable(name))
 		}
 		for k := range h.PAXRecords {
 			if strings.HasPrefix(k, "GNU.sparse.") {
-				return damaged("member %s: a file with holes; pack the images themselves", printable(name))
+				return damaged("member %s: a file with holes; pack the images themselves", Printable(name))
 			}
 		}
 		if err := b.take(name, h.Size); err != nil {
@@ -287,7 +287,7 @@ func (l *listing) addTar(r io.ReaderAt, size int64, prefix string) error {
 			return err
 		}
 		if h.Size > size-at {
-			return damaged("member %s: cut", printable(name))
+			return damaged("member %s: cut", Printable(name))
 		}
 		l.add(prefix+name, section{r, at, h.Size})
 	}

@@ -71,11 +71,11 @@ func join(path string, parts []batch, opt Options, names []string, open files) (
 	first := parts[0]
 	for _, p := range parts {
 		if p.h != first.h || p.w != first.w || p.c != first.c {
-			return nil, fmt.Errorf("%s: images of %d×%d×%d, those of %s have %d×%d×%d", printable(p.name), p.h, p.w, p.c, printable(first.name), first.h, first.w, first.c)
+			return nil, fmt.Errorf("%s: images of %d×%d×%d, those of %s have %d×%d×%d", Printable(p.name), p.h, p.w, p.c, Printable(first.name), first.h, first.w, first.c)
 		}
 		b.starts = append(b.starts, b.n)
 		if b.n += p.n; b.n > math.MaxInt32 {
-			return nil, fmt.Errorf("%s: more than %s images", printable(path), comma(math.MaxInt32))
+			return nil, fmt.Errorf("%s: more than %s images", Printable(path), comma(math.MaxInt32))
 		}
 	}
 	if opt.Labels != LabelsNone {
@@ -89,7 +89,7 @@ func (b *batches) label(names []string) error {
 	low, high := math.MaxInt, -1
 	for _, p := range b.parts {
 		if (p.labels == nil) != (b.parts[0].labels == nil) {
-			return fmt.Errorf("%s: labels in one of it and %s, not in the other", printable(p.name), printable(b.parts[0].name))
+			return fmt.Errorf("%s: labels in one of it and %s, not in the other", Printable(p.name), Printable(b.parts[0].name))
 		}
 		for i, v := range p.labels {
 			most := maxClasses
@@ -97,7 +97,7 @@ func (b *batches) label(names []string) error {
 				most = len(names)
 			}
 			if v < 0 || v >= most {
-				return damaged("%s: image %s of %s: label %d, want 0 to %d", printable(cmp.Or(p.where, p.name)), comma(i), comma(p.n), v, most-1)
+				return damaged("%s: image %s of %s: label %d, want 0 to %d", Printable(cmp.Or(p.where, p.name)), comma(i), comma(p.n), v, most-1)
 			}
 			low, high = min(low, v), max(high, v)
 		}
@@ -148,7 +148,7 @@ func (b *batches) Image(dst []byte, i int) (int, error) {
 		if errors.Is(err, io.EOF) {
 			err = damaged("the file was cut after it was opened")
 		}
-		return -1, fmt.Errorf("%s: image %s of %s: %w", printable(p.name), comma(j), comma(p.n), err)
+		return -1, fmt.Errorf("%s: image %s of %s: %w", Printable(p.name), comma(j), comma(p.n), err)
 	}
 	if p.planes {
 		for k := range c {
@@ -166,10 +166,10 @@ func (b *batches) Image(dst []byte, i int) (int, error) {
 // imageShape finds images in an array: bytes (N,H,W,C), or, where rows may be planes, (N, 3·S·S) for S×S pixels.
 func imageShape(name, dtype string, fortran bool, shape []int, planes bool) (b batch, err error) {
 	bad := func(format string, args ...any) (batch, error) {
-		return b, fmt.Errorf("%s: %s", printable(name), fmt.Sprintf(format, args...))
+		return b, fmt.Errorf("%s: %s", Printable(name), fmt.Sprintf(format, args...))
 	}
 	if dtype != "|u1" {
-		return bad("images of type %s, want uint8: bytes from 0 to 255, neither scaled nor shifted", printable(dtype))
+		return bad("images of type %s, want uint8: bytes from 0 to 255, neither scaled nor shifted", Printable(dtype))
 	}
 	if fortran {
 		return bad("images in Fortran order; write numpy.ascontiguousarray of them")

@@ -77,14 +77,14 @@ func (f *folder) open(name string) (member, error) {
 	if f.members != nil {
 		m, found := f.members[name]
 		if !found {
-			return member{}, damaged("%s: no %s in it", printable(f.path), printable(slash.Join(f.within, name)))
+			return member{}, damaged("%s: no %s in it", Printable(f.path), Printable(slash.Join(f.within, name)))
 		}
 		return member{f.path + ": " + slash.Join(f.within, name), io.NewSectionReader(m.r, m.at, m.size), m.size}, nil
 	}
 	at := filepath.Join(f.path, name)
 	r, size, err := f.files.open(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = damaged("%s: missing; the other files of the set are there", printable(at))
+		err = damaged("%s: missing; the other files of the set are there", Printable(at))
 	}
 	return member{at, r, size}, err
 }
@@ -138,7 +138,7 @@ func openCifar(path string, opt Options) (Dataset, error) {
 			return c.set(f, []string{filepath.Base(path)}, path, opt)
 		}
 	}
-	return nil, fmt.Errorf("%s: its files went away while they were looked at", printable(path))
+	return nil, fmt.Errorf("%s: its files went away while they were looked at", Printable(path))
 }
 
 // cifar finds the one folder of an archive that holds CIFAR's files; a nil form: there is none.
@@ -197,7 +197,7 @@ func (c *cifar) open(f *folder, names []string, opt Options) (*batches, error) {
 			return nil, err
 		}
 		if p.h != cifarSide || p.w != cifarSide || p.c != 3 {
-			return nil, damaged("%s: images of %d×%d×%d, CIFAR's have 32×32×3", printable(m.name), p.h, p.w, p.c)
+			return nil, damaged("%s: images of %d×%d×%d, CIFAR's have 32×32×3", Printable(m.name), p.h, p.w, p.c)
 		}
 		parts = append(parts, p)
 	}
@@ -218,12 +218,12 @@ func (c *cifar) classNames(f *folder) (names []string, err error) {
 	}
 	const most = 1 << 16
 	if m.size > most {
-		return nil, damaged("%s: %s bytes, want at most %s", printable(m.name), comma(m.size), comma(most))
+		return nil, damaged("%s: %s bytes, want at most %s", Printable(m.name), comma(m.size), comma(most))
 	}
 	if c.lead > 0 {
 		b := make([]byte, m.size)
 		if _, err := m.r.ReadAt(b, 0); err != nil {
-			return nil, fmt.Errorf("%s: %w", printable(m.name), err)
+			return nil, fmt.Errorf("%s: %w", Printable(m.name), err)
 		}
 		names = strings.Fields(string(b))
 	} else {
@@ -232,15 +232,15 @@ func (c *cifar) classNames(f *folder) (names []string, err error) {
 			names, err = pickle.Strings(pickle.Get(v, c.nameList))
 		}
 		if err != nil {
-			return nil, damaged("%s: %s: %v", printable(m.name), c.nameList, err)
+			return nil, damaged("%s: %s: %v", Printable(m.name), c.nameList, err)
 		}
 	}
 	if len(names) != c.classes {
-		return nil, damaged("%s: %d names of classes, want %d", printable(m.name), len(names), c.classes)
+		return nil, damaged("%s: %d names of classes, want %d", Printable(m.name), len(names), c.classes)
 	}
 	for _, name := range names {
 		if !utf8.ValidString(name) {
-			return nil, damaged("%s: class name %q is not UTF-8", printable(m.name), name)
+			return nil, damaged("%s: class name %q is not UTF-8", Printable(m.name), name)
 		}
 	}
 	return names, nil
@@ -250,7 +250,7 @@ func (c *cifar) classNames(f *folder) (names []string, err error) {
 func cifarRecords(m member, lead int) (batch, error) {
 	record := int64(lead + 3*cifarSide*cifarSide)
 	if m.size == 0 || m.size%record != 0 {
-		return batch{}, damaged("%s: %s bytes, want records of %s; %s are left over", printable(m.name), comma(m.size), comma(record), comma(m.size%record))
+		return batch{}, damaged("%s: %s bytes, want records of %s; %s are left over", Printable(m.name), comma(m.size), comma(record), comma(m.size%record))
 	}
 	b := batch{
 		name: m.name, r: m.r, at: int64(lead), stride: record, n: int(m.size / record),
@@ -261,7 +261,7 @@ func cifarRecords(m member, lead int) (batch, error) {
 	b.labels = make([]int, b.n)
 	for i := range b.labels {
 		if _, err := io.ReadFull(r, one); err != nil {
-			return b, fmt.Errorf("%s: record %s of %s: %w", printable(m.name), comma(i), comma(b.n), err)
+			return b, fmt.Errorf("%s: record %s of %s: %w", Printable(m.name), comma(i), comma(b.n), err)
 		}
 		b.labels[i] = int(one[lead-1])
 	}

@@ -131,8 +131,8 @@ func checkImage(dst []byte, i, n, size int) {
 	}
 }
 
-// printable returns a name for messages: as it is, or quoted where it holds anything a terminal might obey.
-func printable(name string) string {
+// Printable returns a name for messages: as it is, or quoted where it holds anything a terminal might obey.
+func Printable(name string) string {
 	if q := strconv.Quote(name); q != `"`+name+`"` {
 		return q
 	}

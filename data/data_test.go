@@ -166,6 +166,6 @@ func TestComma(t *testing.T) {
 }
 
 func TestPrintable(t *testing.T) {
-	equal(t, "plain", printable("photos/süß 1.jpg"), "photos/süß 1.jpg")
-	equal(t, "escaped", printable("a\x1b[31m.jpg"), `"a\x1b[31m.jpg"`)
+	equal(t, "plain", Printable("photos/süß 1.jpg"), "photos/süß 1.jpg")
+	equal(t, "escaped", Printable("a\x1b[31m.jpg"), `"a\x1b[31m.jpg"`)
 }

@@ -41,7 +41,7 @@ func openDownsampled(path string, opt Options) (Dataset, error) {
 		base := fmt.Sprintf("train_data_batch_%d", i+1)
 		name := findFile(path, []string{base, base + ".npz"})
 		if name == "" {
-			return nil, damaged("%s: missing; there are batches up to %d", printable(filepath.Join(path, base)), n)
+			return nil, damaged("%s: missing; there are batches up to %d", Printable(filepath.Join(path, base)), n)
 		}
 		names = append(names, name)
 	}

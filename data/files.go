@@ -102,7 +102,7 @@ func (l *listing) expand(root string) error {
 			continue
 		}
 		if err := l.addTar(r, size, strings.TrimSuffix(t.name, path.Ext(t.name))+"/"); err != nil {
-			return fmt.Errorf("%s: %w", printable(at), err)
+			return fmt.Errorf("%s: %w", Printable(at), err)
 		}
 	}
 	l.ignored += len(l.tars) // tars in tars in tars
@@ -146,12 +146,12 @@ func listFolder(root string) (*listing, error) {
 				return err
 			}
 			if info.IsDir() {
-				return fmt.Errorf("%s: a link to a folder; put the folder itself there, or open what it links to", printable(at))
+				return fmt.Errorf("%s: a link to a folder; put the folder itself there, or open what it links to", Printable(at))
 			}
 			mode = info.Mode().Type()
 		}
 		if mode != 0 && isImage(rel) {
-			return fmt.Errorf("%s: neither a file nor a link to one", printable(at))
+			return fmt.Errorf("%s: neither a file nor a link to one", Printable(at))
 		}
 		if mode != 0 {
 			l.ignored++

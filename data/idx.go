@@ -64,7 +64,7 @@ func openIdx(path string, opt Options) (Dataset, error) {
 	}
 	dims, pix, err := readIdx(path, idxImages)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", printable(path), err)
+		return nil, fmt.Errorf("%s: %w", Printable(path), err)
 	}
 	d := &idx{n: dims[0], h: dims[1], w: dims[2], pix: pix}
 	if opt.Labels == LabelsFolders {
@@ -86,14 +86,14 @@ func (d *idx) readLabels(images string) error {
 		path = findFile(folder, []string{name + ".gz", name})
 	}
 	if path == "" {
-		return fmt.Errorf("%s: no labels file %s(.gz) beside it; add it, or import with --labels none", printable(images), printable(name))
+		return fmt.Errorf("%s: no labels file %s(.gz) beside it; add it, or import with --labels none", Printable(images), Printable(name))
 	}
 	dims, labels, err := readIdx(path, idxLabels)
 	if err != nil {
-		return fmt.Errorf("%s: %w", printable(path), err)
+		return fmt.Errorf("%s: %w", Printable(path), err)
 	}
 	if dims[0] != d.n {
-		return damaged("%s: got %s labels, want %s, as many as images", printable(path), comma(dims[0]), comma(d.n))
+		return damaged("%s: got %s labels, want %s, as many as images", Printable(path), comma(dims[0]), comma(d.n))
 	}
 	d.labels, d.beside = labels, path
 	for i := range int(slices.Max(labels)) + 1 {

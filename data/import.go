@@ -173,7 +173,7 @@ func (u *Unfinished) Error() string {
 	if u.AtBad {
 		how = "leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew"
 	}
-	return fmt.Sprintf("%s\n  %s%s of %s images are in %s; %s", what, least, comma(u.Done), comma(u.Total), printable(u.Partial), how)
+	return fmt.Sprintf("%s\n  %s%s of %s images are in %s; %s", what, least, comma(u.Done), comma(u.Total), Printable(u.Partial), how)
 }
 
 func (u *Unfinished) Unwrap() error { return u.Err }
@@ -182,7 +182,7 @@ func (u *Unfinished) Unwrap() error { return u.Err }
 func (m *importing) unfinished(err error) error {
 	switch {
 	case m.p.published:
-		return fmt.Errorf("%s is complete, but: %w", printable(m.p.dst), err)
+		return fmt.Errorf("%s is complete, but: %w", Printable(m.p.dst), err)
 	case m.p.journal == nil: // it could not go on with what is there, which stays
 		m.p.f.Close()
 		return err
@@ -254,7 +254,7 @@ func (m *importing) copy(ctx context.Context, progress func(done, total int)) er
 	})
 	m.r.Images = m.p.images()
 	if err == nil && m.r.Images == 0 {
-		return damaged("%s: no image left: all %s are bad, the first: %s", printable(m.r.Source), comma(m.n), m.r.Bad[0].Error)
+		return damaged("%s: no image left: all %s are bad, the first: %s", Printable(m.r.Source), comma(m.n), m.r.Bad[0].Error)
 	}
 	return err
 }
@@ -267,7 +267,7 @@ func (m *importing) room() error {
 	}
 	need, free := uint64(m.n-m.done)*uint64(m.p.h*m.p.w*m.p.c+8), s.Bavail*uint64(s.Frsize)
 	if need > free {
-		return fmt.Errorf("%s: %s bytes are still to be written, %s are free; make room, or choose another place", printable(m.p.dst), comma(need), comma(free))
+		return fmt.Errorf("%s: %s bytes are still to be written, %s are free; make room, or choose another place", Printable(m.p.dst), comma(need), comma(free))
 	}
 	return nil
 }
@@ -282,7 +282,7 @@ func (m *importing) bad(index int, what string, err error) (stop error) {
 	m.r.Bad = append(m.r.Bad, BadImage{index, what[:min(len(what), maxRecordText)]})
 	if float64(len(m.r.Bad)) > m.MaxBad*float64(m.n) {
 		return damaged("%s: %s bad images of %s, at most %s may be bad; the first: %s\n  --max-bad allows another share",
-			printable(m.r.Source), comma(len(m.r.Bad)), comma(m.n), allowed, m.r.Bad[0].Error)
+			Printable(m.r.Source), comma(len(m.r.Bad)), comma(m.n), allowed, m.r.Bad[0].Error)
 	}
 	return nil
 }

@@ -51,9 +51,9 @@ func (t *labelTable) add(file, word string) error {
 	case len(file) > maxWord || len(word) > maxWord:
 		return damaged("a path or a class of more than %s bytes", comma(maxWord))
 	case !utf8.ValidString(word):
-		return damaged("%s: class %q is not UTF-8", printable(file), word)
+		return damaged("%s: class %q is not UTF-8", Printable(file), word)
 	case word == "":
-		return damaged("%s: no class", printable(file))
+		return damaged("%s: no class", Printable(file))
 	case len(t.class) == maxMembers:
 		return damaged("more than %s entries", comma(maxMembers))
 	}
@@ -121,7 +121,7 @@ func parseJSONTable(b []byte) (*labelTable, error) {
 				t = nil
 			}
 		} else if edm {
-			err = damaged("key %s beside labels", printable(key))
+			err = damaged("key %s beside labels", Printable(key))
 		} else {
 			err = t.addToken(key, v)
 		}
@@ -191,7 +191,7 @@ func (t *labelTable) addToken(file string, v json.Token) error {
 	case string:
 		return t.add(file, v)
 	}
-	return damaged("%s: got %v as its label, want a number or a name", printable(file), v)
+	return damaged("%s: got %v as its label, want a number or a name", Printable(file), v)
 }
 
 // resolve returns the labels of files and the names of classes. Numbers are used as they are, and must be 0 to K-1 with
@@ -229,7 +229,7 @@ func (t *labelTable) compare(files []entry) error {
 	note := func(n int, what string, some []string) {
 		if n > 0 {
 			for i, s := range some {
-				some[i] = printable(s)
+				some[i] = Printable(s)
 			}
 			problems = append(problems, fmt.Sprintf("%s %s: %s", comma(n), what, strings.Join(some, ", ")))
 		}
@@ -278,7 +278,7 @@ func (t *labelTable) numbers() ([]int32, error) {
 	case names == len(t.words):
 		return nil, nil
 	case names > 0:
-		return nil, damaged("labels are numbers and names, like %s; want one or the other", printable(name))
+		return nil, damaged("labels are numbers and names, like %s; want one or the other", Printable(name))
 	case odd != "":
 		return nil, damaged("label %s: want whole numbers from 0 to below %s", odd, comma(maxClasses))
 	}

@@ -106,7 +106,7 @@ func openBatch(m member, opt Options, pool *inflater) (batch, error) {
 	head := make([]byte, 8)
 	n, err := m.r.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
-		return batch{}, fmt.Errorf("%s: %w", printable(m.name), err)
+		return batch{}, fmt.Errorf("%s: %w", Printable(m.name), err)
 	}
 	switch head = head[:n]; {
 	case isPickle(head):
@@ -123,14 +123,14 @@ func openBatch(m member, opt Options, pool *inflater) (batch, error) {
 func imageArray(name string, r io.Reader, size int64, planes bool) (b batch, err error) {
 	h, at, err := NPYHeader(r)
 	if err != nil {
-		return b, damaged("%s: %v", printable(name), err)
+		return b, damaged("%s: %v", Printable(name), err)
 	}
 	if b, err = imageShape(name, h.Descr.Type, h.Descr.Fortran, h.Descr.Shape, planes); err != nil {
 		return b, err
 	}
 	b.at = at
 	if int64(b.n) > (math.MaxInt64-at)/b.stride || at+int64(b.n)*b.stride != size {
-		return b, damaged("%s: %s bytes of images, want %s·%s for shape %v", printable(name), comma(size-at), comma(b.n), comma(b.stride), h.Descr.Shape)
+		return b, damaged("%s: %s bytes of images, want %s·%s for shape %v", Printable(name), comma(size-at), comma(b.n), comma(b.stride), h.Descr.Shape)
 	}
 	return b, nil
 }
@@ -141,13 +141,13 @@ func npzBatch(m member, opt Options, pool *inflater) (batch, error) {
 	limited.left.Store(maxZipIndex)
 	z, err := zip.NewReader(limited, m.size)
 	if err != nil {
-		return batch{}, damaged("%s: %v", printable(m.name), err)
+		return batch{}, damaged("%s: %v", Printable(m.name), err)
 	}
 	limited.left.Store(math.MaxInt64)
 	members := map[string]*zip.File{}
 	for _, f := range z.File {
 		if _, twice := members[f.Name]; twice {
-			return batch{}, damaged("%s: %s: there are two of it", printable(m.name), printable(f.Name))
+			return batch{}, damaged("%s: %s: there are two of it", Printable(m.name), Printable(f.Name))
 		}
 		members[f.Name] = f
 	}
@@ -166,19 +166,19 @@ func npzBatch(m member, opt Options, pool *inflater) (batch, error) {
 			return b, nil
 		}
 		if labels == nil {
-			return b, fmt.Errorf("%s: no array %s in it; add it, or take no labels", printable(m.name), names[1])
+			return b, fmt.Errorf("%s: no array %s in it; add it, or take no labels", Printable(m.name), names[1])
 		}
 		b.where = m.name + ": " + labels.Name
 		b.labels, err = npzLabels(m, labels, b.n)
 		return b, err
 	}
-	return batch{}, fmt.Errorf("%s: neither an array arr_0 in it nor one called data", printable(m.name))
+	return batch{}, fmt.Errorf("%s: neither an array arr_0 in it nor one called data", Printable(m.name))
 }
 
 // checkZipMember refuses sizes that cannot be.
 func checkZipMember(m member, f *zip.File) error {
 	packed, size := f.CompressedSize64, f.UncompressedSize64
-	name := printable(m.name) + ": " + printable(f.Name)
+	name := Printable(m.name) + ": " + Printable(f.Name)
 	switch {
 	case f.Method != zip.Store && f.Method != zip.Deflate || f.Flags&1 != 0:
 		return damaged("%s: method %d, flags %x, want stored or deflated and not encrypted", name, f.Method, f.Flags)
@@ -197,10 +197,10 @@ func npzImages(m member, f *zip.File, planes bool, pool *inflater) (b batch, err
 	if f.Method == zip.Store {
 		at, err := f.DataOffset()
 		if err != nil {
-			return b, damaged("%s: %v", printable(name), err)
+			return b, damaged("%s: %v", Printable(name), err)
 		}
 		if at > m.size-size {
-			return b, damaged("%s: ends after %s of %s bytes", printable(name), comma(m.size-at), comma(size))
+			return b, damaged("%s: ends after %s of %s bytes", Printable(name), comma(m.size-at), comma(size))
 		}
 		r := io.NewSectionReader(m.r, at, size)
 		b, err = imageArray(name, r, size, planes)
@@ -209,7 +209,7 @@ func npzImages(m member, f *zip.File, planes bool, pool *inflater) (b batch, err
 	}
 	r, err := f.Open()
 	if err != nil {
-		return b, damaged("%s: %v", printable(name), err)
+		return b, damaged("%s: %v", Printable(name), err)
 	}
 	defer r.Close()
 	b, err = imageArray(name, r, size, planes)
@@ -221,7 +221,7 @@ func npzImages(m member, f *zip.File, planes bool, pool *inflater) (b batch, err
 
 // npzLabels reads n labels.
 func npzLabels(m member, f *zip.File, n int) ([]int, error) {
-	name := printable(m.name) + ": " + printable(f.Name)
+	name := Printable(m.name) + ": " + Printable(f.Name)
 	if err := checkZipMember(m, f); err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func npzLabels(m member, f *zip.File, n int) ([]int, error) {
 	}
 	// A size that fits, before as much is read: an integer has at most eight bytes.
 	if size := int64(f.UncompressedSize64) - at; size < int64(n) || size > 8*int64(n) {
-		return nil, damaged("%s: got %s bytes for %s labels of type %s", name, comma(size), comma(n), printable(h.Descr.Type))
+		return nil, damaged("%s: got %s bytes for %s labels of type %s", name, comma(size), comma(n), Printable(h.Descr.Type))
 	}
 	b, err := readSized(r, int64(f.UncompressedSize64)-at, ratioFree)
 	if err == nil {
@@ -306,7 +306,7 @@ func (p *inflater) add(name string, f *zip.File) (*deflated, error) {
 	d := &deflated{pool: p, name: name, f: f}
 	if d.size() > p.room {
 		return nil, fmt.Errorf("%s: %s bytes when decompressed, want at most %s; write it with numpy.savez, which does not compress",
-			printable(name), comma(d.size()), comma(p.room))
+			Printable(name), comma(d.size()), comma(p.room))
 	}
 	p.all, p.total = append(p.all, d), p.total+d.size()
 	return d, nil
@@ -316,7 +316,7 @@ func (p *inflater) add(name string, f *zip.File) (*deflated, error) {
 func (p *inflater) begin(path string, inOrder bool) error {
 	if p.total > p.room && !inOrder {
 		return fmt.Errorf("%s: %s bytes when decompressed, and at most %s are held in memory;\n  make a packed set of it, which is read in place: ict data import %s",
-			printable(path), comma(p.total), comma(p.room), printable(path))
+			Printable(path), comma(p.total), comma(p.room), Printable(path))
 	}
 	if p.total > p.room {
 		return nil
@@ -348,7 +348,7 @@ func (d *deflated) bytes() ([]byte, error) {
 	}
 	r, err := d.f.Open()
 	if err != nil {
-		return nil, damaged("%s: %v", printable(d.name), err)
+		return nil, damaged("%s: %v", Printable(d.name), err)
 	}
 	defer r.Close()
 	data, err := readSized(r, d.size(), 16*int64(d.f.CompressedSize64)+ratioFree) // as many as pictures come to
@@ -356,7 +356,7 @@ func (d *deflated) bytes() ([]byte, error) {
 		err = atEnd(r)
 	}
 	if err != nil {
-		return nil, damaged("%s: %v", printable(d.name), err)
+		return nil, damaged("%s: %v", Printable(d.name), err)
 	}
 	d.data, p.held, p.recent = data, p.held+d.size(), append(p.recent, d)
 	return data, nil
@@ -385,11 +385,11 @@ func (b *batches) checkSums(ctx context.Context) (bad []BadImage, err error) {
 			_, err = io.CopyN(sum, r, 1<<24)
 		}
 		if err != io.EOF {
-			return bad, fmt.Errorf("%s: %w", printable(p.name), err)
+			return bad, fmt.Errorf("%s: %w", Printable(p.name), err)
 		}
 		err = nil
 		if got := sum.Sum32(); got != *p.crc {
-			text := fmt.Sprintf("%s: checksum of its %s images: got %08x, want %08x", printable(p.name), comma(p.n), got, *p.crc)
+			text := fmt.Sprintf("%s: checksum of its %s images: got %08x, want %08x", Printable(p.name), comma(p.n), got, *p.crc)
 			bad = append(bad, BadImage{b.starts[k], text})
 		}
 	}

@@ -57,13 +57,13 @@ func Open(path string, opt Options) (Dataset, error) {
 	for _, f := range formats[1:] {
 		want += ", " + f.name
 	}
-	return nil, fmt.Errorf("%s: not a known image set\n  want one of: %s", printable(path), want)
+	return nil, fmt.Errorf("%s: not a known image set\n  want one of: %s", Printable(path), want)
 }
 
 // readHead returns the first bytes of a file, at most eight.
 func readHead(path string, info os.FileInfo) ([]byte, error) {
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: neither a file nor a folder", printable(path))
+		return nil, fmt.Errorf("%s: neither a file nor a folder", Printable(path))
 	}
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,7 +77,7 @@ func readHead(path string, info os.FileInfo) ([]byte, error) {
 func adapt(ds Dataset, path string, opt Options) (Dataset, error) {
 	if opt.Labels != LabelsFolders && opt.Labels != LabelsNone {
 		ds.Close()
-		return nil, fmt.Errorf("%s: has labels of its own; labels by prefix or from a table are for a folder or an archive of images", printable(path))
+		return nil, fmt.Errorf("%s: has labels of its own; labels by prefix or from a table are for a folder or an archive of images", Printable(path))
 	}
 	h, w, c := ds.Shape()
 	if opt.Size == 0 && !(opt.Gray && c == 3) && opt.Labels != LabelsNone {
@@ -87,7 +87,7 @@ func adapt(ds Dataset, path string, opt Options) (Dataset, error) {
 	p, err := a.apply(raster{w: w, h: h, c: c, pix: make([]byte, h*w*c)})
 	if err != nil {
 		ds.Close()
-		return nil, fmt.Errorf("%s: %w", printable(path), err)
+		return nil, fmt.Errorf("%s: %w", Printable(path), err)
 	}
 	a.h, a.w, a.c = p.h, p.w, p.c
 	return a, nil

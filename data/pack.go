@@ -73,11 +73,11 @@ func openPack(path string) (*pack, error) {
 		return nil, err
 	}
 	if info.Size() < packHeader || info.Size() > math.MaxInt {
-		return nil, damaged("%s: %s bytes are no packed file; import again", printable(path), comma(info.Size()))
+		return nil, damaged("%s: %s bytes are no packed file; import again", Printable(path), comma(info.Size()))
 	}
 	m, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, fmt.Errorf("%s: mapping: %w", printable(path), err)
+		return nil, fmt.Errorf("%s: mapping: %w", Printable(path), err)
 	}
 	var p *pack
 	if e := guard(path, func() { p, err = parsePack(path, m) }); e != nil {
@@ -93,14 +93,14 @@ func openPack(path string) (*pack, error) {
 // parsePack checks everything in a packed file but the images.
 func parsePack(path string, m []byte) (*pack, error) {
 	bad := func(format string, args ...any) (*pack, error) {
-		return nil, damaged("%s: %s; import again", printable(path), fmt.Sprintf(format, args...))
+		return nil, damaged("%s: %s; import again", Printable(path), fmt.Sprintf(format, args...))
 	}
 	field := func(at int) int { return int(binary.LittleEndian.Uint32(m[at:])) }
 	switch {
 	case len(m) < packHeader || string(m[:len(packMagic)]) != packMagic:
 		return bad("not a packed file")
 	case field(atVersion) != packVersion:
-		return nil, fmt.Errorf("%s: pack version %d, this program reads version %d; import again", printable(path), field(atVersion), packVersion)
+		return nil, fmt.Errorf("%s: pack version %d, this program reads version %d; import again", Printable(path), field(atVersion), packVersion)
 	case crc32.Checksum(m[:atCheck], castagnoli) != uint32(field(atCheck)):
 		return bad("checksum of the header: got %08x, want %08x", crc32.Checksum(m[:atCheck], castagnoli), field(atCheck))
 	}
@@ -152,7 +152,7 @@ func parsePack(path string, m []byte) (*pack, error) {
 // guard runs a function that reads the mapped file at path; a page that cannot be read is damage.
 func guard(path string, read func()) error {
 	if err := mapped.Guard(read); err != nil {
-		return damaged("%s: %v", printable(path), err)
+		return damaged("%s: %v", Printable(path), err)
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (p *pack) Image(dst []byte, i int) (label int, err error) {
 	}
 	if got := crc32.Checksum(dst, castagnoli); got != want {
 		return -1, damaged("%s: image %s of %s: checksum %08x, manifest says %08x (offset %s)\n  the file changed after import; run  ict data verify %s  or import again",
-			printable(p.path), comma(i), comma(p.n), got, want, comma(at), printable(p.path))
+			Printable(p.path), comma(i), comma(p.n), got, want, comma(at), Printable(p.path))
 	}
 	return label, nil
 }

@@ -84,7 +84,7 @@ const (
 func openOwn(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o666)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s: a link, which an import does not write through; remove it", printable(path))
+		return nil, fmt.Errorf("%s: a link, which an import does not write through; remove it", Printable(path))
 	}
 	return f, err
 }
@@ -105,7 +105,7 @@ func openLocked(path string) (*os.File, error) {
 		}
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%s: another import is writing it", printable(path))
+		err = fmt.Errorf("%s: another import is writing it", Printable(path))
 	}
 	if err != nil {
 		f.Close()
@@ -120,7 +120,7 @@ func (p *packWriter) add(img []byte, label int) error {
 		panic(fmt.Sprintf("data: pack: image of %d bytes, label %d; want (%d,%d,%d), %d classes", len(img), label, p.h, p.w, p.c, len(p.classes)))
 	}
 	if p.images() == math.MaxInt32 {
-		return fmt.Errorf("%s: more than %s images", printable(p.dst), comma(math.MaxInt32))
+		return fmt.Errorf("%s: more than %s images", Printable(p.dst), comma(math.MaxInt32))
 	}
 	_, err := p.buf.Write(img)
 	p.note(label, crc32.Checksum(img, castagnoli))

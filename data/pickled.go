@@ -18,11 +18,11 @@ func matchPickle(_ string, folder bool, head []byte) bool { return !folder && is
 func pickledBatch(m member, key string, opt Options) (batch, error) {
 	v, err := pickle.Load(m.r, m.size)
 	if err != nil {
-		return batch{}, damaged("%s: %v", printable(m.name), err)
+		return batch{}, damaged("%s: %v", Printable(m.name), err)
 	}
 	a, ok := pickle.Get(v, "data").(*pickle.Array)
 	if !ok {
-		return batch{}, damaged("%s: got %T under data, want a dict with an array there", printable(m.name), pickle.Get(v, "data"))
+		return batch{}, damaged("%s: got %T under data, want a dict with an array there", Printable(m.name), pickle.Get(v, "data"))
 	}
 	b, err := imageShape(m.name, a.Dtype, a.Fortran, a.Shape, true)
 	if err != nil {
@@ -34,10 +34,10 @@ func pickledBatch(m member, key string, opt Options) (batch, error) {
 	}
 	list := pickle.Get(v, key)
 	if list == nil {
-		return b, fmt.Errorf("%s: nothing under %s; add it, or take no labels", printable(m.name), key)
+		return b, fmt.Errorf("%s: nothing under %s; add it, or take no labels", Printable(m.name), key)
 	}
 	if b.labels, err = pickle.Ints(list, b.n); err != nil {
-		return b, damaged("%s: %s: %v", printable(m.name), key, err)
+		return b, damaged("%s: %s: %v", Printable(m.name), key, err)
 	}
 	return b, b.checkLabels()
 }
@@ -45,7 +45,7 @@ func pickledBatch(m member, key string, opt Options) (batch, error) {
 // checkLabels looks whether there are as many labels as images.
 func (b *batch) checkLabels() error {
 	if len(b.labels) != b.n {
-		return damaged("%s: got %s labels, want %s, as many as images", printable(b.name), comma(len(b.labels)), comma(b.n))
+		return damaged("%s: got %s labels, want %s, as many as images", Printable(b.name), comma(len(b.labels)), comma(b.n))
 	}
 	return nil
 }

@@ -61,9 +61,9 @@ func (l *listing) tree(path string, opt Options, err error) (Dataset, error) {
 	switch {
 	case err != nil:
 	case len(t.files) == 0:
-		err = fmt.Errorf("%s: no PNG, JPEG, GIF, BMP, TIFF or WebP images in it", printable(path))
+		err = fmt.Errorf("%s: no PNG, JPEG, GIF, BMP, TIFF or WebP images in it", Printable(path))
 	case len(t.files) > math.MaxInt32:
-		err = fmt.Errorf("%s: more than %s images", printable(path), comma(math.MaxInt32))
+		err = fmt.Errorf("%s: more than %s images", Printable(path), comma(math.MaxInt32))
 	default:
 		if err = t.label(l); err == nil {
 			err = t.measure()
@@ -174,12 +174,12 @@ func (t *tree) labelByName(class func(i int) (string, error)) error {
 			return err
 		}
 		if !utf8.ValidString(name) {
-			return fmt.Errorf("%s: the name of class %q is not UTF-8; rename it", printable(t.root), name)
+			return fmt.Errorf("%s: the name of class %q is not UTF-8; rename it", Printable(t.root), name)
 		}
 		names[i], seen[name] = name, 0
 	}
 	if len(seen) > maxClasses {
-		return fmt.Errorf("%s: %s classes, want at most %s", printable(t.root), comma(len(seen)), comma(maxClasses))
+		return fmt.Errorf("%s: %s classes, want at most %s", Printable(t.root), comma(len(seen)), comma(maxClasses))
 	}
 	t.classes = slices.Sorted(maps.Keys(seen))
 	for i, name := range t.classes {
@@ -203,7 +203,7 @@ func (t *tree) labelByFile(name string, f file, classes int, below string) error
 		t.labels, t.classes, err = table.resolve(files, classes)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", printable(name), err)
+		return fmt.Errorf("%s: %w", Printable(name), err)
 	}
 	return nil
 }
@@ -216,7 +216,7 @@ func (t *tree) checkFolders() error {
 	}
 	for _, e := range entries {
 		if _, found := slices.BinarySearch(t.classes, e.Name()); e.IsDir() && e.Name()[0] != '.' && !found {
-			return fmt.Errorf("%s: a folder without images, so not a class; remove it, or take no labels", printable(filepath.Join(t.root, e.Name())))
+			return fmt.Errorf("%s: a folder without images, so not a class; remove it, or take no labels", Printable(filepath.Join(t.root, e.Name())))
 		}
 	}
 	return nil
@@ -279,7 +279,7 @@ func (t *tree) Image(dst []byte, i int) (int, error) {
 
 // name is where image i lies, for messages.
 func (t *tree) name(i int) string {
-	return printable(filepath.Join(t.root, filepath.FromSlash(t.files[i].name)))
+	return Printable(filepath.Join(t.root, filepath.FromSlash(t.files[i].name)))
 }
 
 func (t *tree) wrap(i int, err error) error { return fmt.Errorf("%s: %w", t.name(i), bare(err)) }

@@ -232,8 +232,17 @@ func setText(ds data.Dataset) string {
 	case len(names) > 12:
 		return fmt.Sprintf("%s, %d classes", s, len(names))
 	default:
-		return fmt.Sprintf("%s, %d classes: %s", s, len(names), strings.Join(names, " "))
+		return fmt.Sprintf("%s, %d classes: %s", s, len(names), classList(names))
 	}
+}
+
+// classList is the names of classes in a line; whoever made a set chose them.
+func classList(names []string) string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = data.Printable(name)
+	}
+	return strings.Join(list, " ")
 }
 
 func makeAction(c *cli.Context, u *ui) error {
@@ -349,7 +358,7 @@ func statsAction(c *cli.Context, u *ui) error {
 	}
 	u.result("%s: %s images of %d×%d×%d", path, comma(s.Images), s.Shape[0], s.Shape[1], s.Shape[2])
 	for i, k := range s.Classes {
-		u.result("  class %3d  %-20s %s", i, k.Name, comma(k.Images))
+		u.result("  class %3d  %-20s %s", i, data.Printable(k.Name), comma(k.Images))
 	}
 	u.result("mean %s, deviation %s per channel, in bytes", decimals(s.Mean), decimals(s.Std))
 	u.result("%s duplicates", comma(s.Duplicates))
