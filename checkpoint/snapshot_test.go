@@ -279,11 +279,11 @@ func TestPruneSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := names(t, dir)
-		would, err := PruneSnapshots(dir, "run-1", r, true)
+		would, err := PruneSnapshots(dir, "run-1", 1<<30, r, true)
 		if d := cmp.Diff(before, names(t, dir)); d != "" || err != nil {
 			t.Errorf("%s: a dry run changed the folder: %s, %v", c.rule, d, err)
 		}
-		got, err := PruneSnapshots(dir, "run-1", r, false)
+		got, err := PruneSnapshots(dir, "run-1", 1<<30, r, false)
 		if d := cmp.Diff(would, got); d != "" || err != nil {
 			t.Errorf("%s: %s, %v", c.rule, d, err)
 		}
@@ -299,16 +299,64 @@ func TestPruneSnapshots(t *testing.T) {
 			t.Errorf("%s: deleted %q", c.rule, got)
 		}
 	}
-	if got, err := PruneSnapshots(filepath.Join(t.TempDir(), "none"), "run-1", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+	if got, err := PruneSnapshots(filepath.Join(t.TempDir(), "none"), "run-1", 1<<30, Retention{Last: 1}, false); err != nil || len(got) > 0 {
 		t.Errorf("got %q, %v", got, err)
 	}
 	dir := pruneFolder(t, 10, 20)
-	if got, err := PruneSnapshots(dir, "", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+	if got, err := PruneSnapshots(dir, "", 1<<30, Retention{Last: 1}, false); err != nil || len(got) > 0 {
 		t.Errorf("a run without identity deleted %q, %v", got, err)
 	}
 	for _, bad := range []string{"", "last", "last 0", "every -1", "every 5 steps", "first 3", "last 3 ", "ALL", "5"} {
 		if r, err := ParseRetention(bad); err == nil {
 			t.Errorf("%q became %+v", bad, r)
 		}
+	}
+}
+
+// Snapshots beyond the one just written are those that a run left behind when it went back. They push nothing out.
+func TestPruneSnapshotsBehind(t *testing.T) {
+	dir := pruneFolder(t, 16, 20, 24, 28)
+	want := []string{filepath.Join(dir, SnapshotName(16, "0.9")), filepath.Join(dir, SnapshotName(16, "")),
+		filepath.Join(dir, SnapshotName(20, "0.9")), filepath.Join(dir, SnapshotName(20, ""))}
+	got, err := PruneSnapshots(dir, "run-1", 24, Retention{Last: 1}, false)
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%s, %v", d, err)
+	}
+}
+
+// A run that goes back removes its own snapshots beyond the step it goes on from, and nobody else's.
+func TestRetireSnapshots(t *testing.T) {
+	dir := pruneFolder(t, 10, 20, 30)
+	if got, err := RetireSnapshots(dir, "", 0); err != nil || len(got) > 0 {
+		t.Errorf("a run without identity deleted %q, %v", got, err)
+	}
+	for _, c := range []struct {
+		beyond int
+		left   []int
+	}{{30, []int{10, 20, 30}}, {29, []int{10, 20}}, {10, []int{10}}, {0, nil}} {
+		before := names(t, dir)
+		got, err := RetireSnapshots(dir, "run-1", c.beyond)
+		if err != nil {
+			t.Error(err)
+		}
+		want := []string{"mine.safetensors", SnapshotName(1, "0.5"), SnapshotName(2, "0.5"), SnapshotName(3, "0.5"), SnapshotName(4, "0.5")}
+		for _, s := range c.left {
+			want = append(want, SnapshotName(s, ""), SnapshotName(s, "0.9"))
+		}
+		slices.Sort(want)
+		if d := cmp.Diff(want, names(t, dir)); d != "" {
+			t.Errorf("beyond %d: %s", c.beyond, d)
+		}
+		if len(got) != len(before)-len(want) {
+			t.Errorf("beyond %d: says %q", c.beyond, got)
+		}
+		for _, path := range got {
+			if filepath.Dir(path) != dir || !slices.Contains(before, filepath.Base(path)) {
+				t.Errorf("beyond %d: says %q", c.beyond, path)
+			}
+		}
+	}
+	if got, err := RetireSnapshots(filepath.Join(dir, "none"), "run-1", 0); err != nil || len(got) > 0 {
+		t.Errorf("got %q, %v", got, err)
 	}
 }

@@ -374,3 +374,28 @@ func TestCleanTemp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A state whose tensors are damaged still says whose it is; a manifest that cannot be read says nothing.
+func TestNewestRunID(t *testing.T) {
+	dir := t.TempDir()
+	want := func(want string) {
+		t.Helper()
+		if got := NewestRunID(dir); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	want("")
+	mustWrite(t, dir, 1, 2)
+	other := testManifest()
+	other.RunID = "run-2"
+	if err := WriteState(dir, 3, stateFiles(3), other); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, filepath.Join(dir, StateName(3), "weights.safetensors"), func(b []byte) []byte { return b[:9] })
+	want("run-2")
+	damage(t, filepath.Join(dir, StateName(3), "manifest.json"), func(b []byte) []byte { b[20] ^= 1; return b })
+	want("run-1")
+	if got := NewestRunID(filepath.Join(dir, "none")); got != "" {
+		t.Errorf("got %q", got)
+	}
+}

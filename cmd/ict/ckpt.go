@@ -296,7 +296,7 @@ func ckptPruneAction(c *cli.Context, u *ui) (err error) {
 		p.States, err = append(p.States, list...), e
 	}
 	if every > 0 && err == nil {
-		list, e := checkpoint.PruneSnapshots(dir.Snapshots(), history.RunID, checkpoint.Retention{Every: every}, p.DryRun)
+		list, e := checkpoint.PruneSnapshots(dir.Snapshots(), history.RunID, math.MaxInt, checkpoint.Retention{Every: every}, p.DryRun)
 		p.Snapshots, err = append(p.Snapshots, list...), e
 	}
 	for _, l := range slices.Concat(p.States, p.Snapshots) {

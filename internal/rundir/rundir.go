@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+
+	"github.com/gofrs/flock"
 )
 
 // folders of a run, made by Create; eval and evidence are made when something is put there.
@@ -27,6 +29,7 @@ type Dir struct {
 	root *os.Root
 	mu   sync.Mutex // one writer of files at a time
 	id   string
+	lock *flock.Flock // nil: never locked
 }
 
 // Create opens the run directory at path, making it, private to the user, if it is not there. A folder that exists keeps

@@ -234,6 +234,53 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// The lock is on a file, not on a name: once the file of that name is another one, or gone, a second trainer can start.
+func TestStillLocked(t *testing.T) {
+	for why, lose := range map[string]func(*Dir) error{
+		"was removed": func(d *Dir) error { return os.Remove(d.LockFile()) },
+		"another file": func(d *Dir) error {
+			return errors.Join(os.Remove(d.LockFile()), os.WriteFile(d.LockFile(), []byte("theirs"), 0o600))
+		},
+		"removed": func(d *Dir) error { return os.Rename(d.Path(), d.Path()+".moved") },
+	} {
+		d := create(t)
+		if err := d.StillLocked(); err == nil {
+			t.Error("held before it was taken")
+		}
+		unlock, err := d.Lock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(d.StillLocked(), d.StillLocked(), lose(d)); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.StillLocked(); err == nil || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), d.Path()) {
+			t.Errorf("%s: got %v", why, err)
+		}
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+		if b, err := os.ReadFile(d.LockFile()); err == nil && string(b) != "theirs" {
+			t.Errorf("unlock wrote %q over the file of another", b)
+		}
+	}
+	d := create(t)
+	unlock, err := d.Lock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.StillLocked(); err == nil {
+		t.Error("held after it was given back")
+	}
+	lock(t, d)
+	if err := d.StillLocked(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSwitches(t *testing.T) {
 	d := create(t)
 	for path, take := range map[string]func() bool{d.StopFile(): d.TakeStop, d.SaveFile(): d.TakeSave} {
