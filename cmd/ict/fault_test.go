@@ -394,6 +394,19 @@ func TestFaultStates(t *testing.T) {
 	f.ends(f.train(), 14, "no state is whole")
 }
 
+// Without run.json a run is who its states say: it replaces its own damaged state when it comes by, and retires old ones.
+func TestFaultRunJSONGone(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15", "--set", "every.state=5", "--set", "keep.states=2")
+	f.ends(f.train("--stop-at", "10"), 10)
+	if err := errors.Join(os.Truncate(filepath.Join(f.run, "states", "step-00000010", "weights.safetensors"), 99), os.Remove(filepath.Join(f.run, "run.json"))); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, "using .*step-00000005 instead")
+	if text := f.must(0, "ckpt", "ls", f.run); strings.Contains(text, "step-00000005") || !strings.Contains(text, "step-00000010") {
+		t.Errorf("want the two newest states, got\n%s", text)
+	}
+}
+
 // Every fault of docs/faults.md is backed by tests that exist.
 func TestFaultsAreTested(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/faults.md")

@@ -361,6 +361,25 @@ func TestLockDamagedHistory(t *testing.T) {
 	lock(t, d)
 }
 
+// A run that has lost its run.json is who its states say; one that has it is who that says.
+func TestSetRunID(t *testing.T) {
+	d := create(t)
+	d.SetRunID("0123456789abcdef")
+	lock(t, d)
+	if h, err := d.History(); err != nil || h.RunID != "0123456789abcdef" || d.RunID() != h.RunID {
+		t.Errorf("got %+v, %s, %v", h, d.RunID(), err)
+	}
+	other, err := Open(d.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetRunID("fedcba9876543210")
+	if err := other.identify(); err != nil || other.RunID() != "0123456789abcdef" {
+		t.Errorf("got %s, %v", other.RunID(), err)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	d := create(t)
 	type status struct{ Step int }
