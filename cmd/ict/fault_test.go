@@ -407,6 +407,22 @@ func TestFaultRunJSONGone(t *testing.T) {
 	}
 }
 
+// A state that lies elsewhere, with a link in its place, is refused and left alone.
+func TestFaultStateLink(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15", "--set", "every.state=5")
+	f.ends(f.train("--stop-at", "10"), 10)
+	state, store := filepath.Join(f.run, "states", "step-00000010"), filepath.Join(t.TempDir(), "store")
+	if err := errors.Join(os.Rename(state, store), os.Symlink(store, state)); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 1, "states/step-00000010 is a link; put in its place what it leads to")
+	f.must(0, "ckpt", "verify", store)
+	if err := errors.Join(os.Remove(state), os.Rename(store, state)); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, "weights .*step-00000010")
+}
+
 // Every fault of docs/faults.md is backed by tests that exist.
 func TestFaultsAreTested(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/faults.md")

@@ -480,6 +480,26 @@ func TestLinks(t *testing.T) {
 		}
 	}
 
+	// Of states and snapshots none may be a link, wherever it leads. Others' names are theirs.
+	for _, name := range []string{"states/step-00000030", "states/step-00000030.tmp", "snapshots/step-00000030.safetensors"} {
+		d := create(t)
+		path := filepath.Join(d.Path(), name)
+		if err := errors.Join(os.Mkdir(filepath.Join(d.Path(), "inside"), 0o700), os.Symlink("../inside", path),
+			os.Symlink(t.TempDir(), filepath.Join(d.Path(), "snapshots", "best"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Lock(); err == nil || !strings.Contains(err.Error(), name+" is a link") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := Create(d.Path()); err == nil {
+			t.Errorf("%s: created", name)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		lock(t, d)
+	}
+
 	// One that appears later is not followed either.
 	d := create(t)
 	outside := filepath.Join(t.TempDir(), "file")
