@@ -236,14 +236,7 @@ func ownSnapshots(dir, runID string) (map[int][]string, error) {
 		if !isSnapshot(e.Name()) || !e.Type().IsRegular() || runID == "" {
 			continue
 		}
-		f, err := openMapped(path)
-		if err != nil {
-			continue
-		}
-		info, _, err := f.snapshotHeader()
-		if e := f.Close(); e != nil {
-			return nil, fmt.Errorf("checkpoint: %s: %w", path, e)
-		}
+		info, _, err := SnapshotHeader(path)
 		step, _, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".safetensors"), ".")
 		if err == nil && info.RunID == runID && StateName(info.Step) == step {
 			files[info.Step] = append(files[info.Step], path)

@@ -103,11 +103,19 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	if err := syncDir(statesDir); err != nil {
 		return err
 	}
-	latest := filepath.Join(statesDir, latestName)
-	if err := renameio.WriteFile(latest, []byte(StateName(step)+"\n"), 0o644, renameio.WithTempDir(statesDir)); err != nil {
-		return err
+	if err := writeLatest(statesDir, step); err != nil {
+		return fmt.Errorf("the state is complete, but not so the file %s: %w", latestName, err)
 	}
 	return settle(final+replacedExt, final)
+}
+
+// writeLatest names the newest state, for people. A folder of that name is somebody's; checkLatest names it at the next start.
+func writeLatest(statesDir string, step int) error {
+	path := filepath.Join(statesDir, latestName)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	return renameio.WriteFile(path, []byte(StateName(step)+"\n"), 0o644, renameio.WithTempDir(statesDir))
 }
 
 // writeStateFile writes one file of a state and enters it in the manifest.

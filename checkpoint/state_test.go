@@ -500,3 +500,19 @@ func TestReplacedStateHandsOver(t *testing.T) {
 		}
 	}
 }
+
+// A folder named latest is in nobody's way, and is named.
+func TestLatestIsAFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "latest", "mine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, dir, 1)
+	mustWrite(t, dir, 2)
+	if notes := wantLatest(t, dir, 2, 1); len(notes) == 1 && !strings.Contains(notes[0].Error(), "latest: damaged: not the name of a state") {
+		t.Error(notes)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "latest", "mine")); err != nil {
+		t.Error(err)
+	}
+}
