@@ -423,6 +423,32 @@ func TestFaultStateLink(t *testing.T) {
 	f.ends(f.train(), 0, "weights .*step-00000010")
 }
 
+// A damaged event file is named and kept.
+func TestFaultEventFile(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15")
+	f.ends(f.train("--stop-at", "10"), 10)
+	files, err := filepath.Glob(filepath.Join(f.run, "tb", "events.out.tfevents.*.ict"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, `warning: .*tfevents.*damaged: record at byte \d+: .*kept as damaged\.\d+\.ict`)
+	kept, err := filepath.Glob(filepath.Join(f.run, "tb", "damaged.*.ict"))
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	if got, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%s is not the file that was damaged: %v", kept[0], err)
+	}
+}
+
 // Every fault of docs/faults.md is backed by tests that exist.
 func TestFaultsAreTested(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/faults.md")
