@@ -35,7 +35,7 @@ func CleanTemp(dir string) error {
 			if _, stat := os.Lstat(final); errors.Is(stat, os.ErrNotExist) {
 				err = errors.Join(err, os.Rename(path, final))
 			} else {
-				err = errors.Join(err, removeState(path))
+				err = errors.Join(err, settle(path, final))
 			}
 		case isTemp(e.Name(), tempExt):
 			err = errors.Join(err, removeState(path))
@@ -62,6 +62,21 @@ func Owned(statesDir, runID string) func(step int) bool {
 		m, err := readManifest(filepath.Join(statesDir, StateName(step)))
 		return err == nil && runID != "" && m.RunID == runID
 	}
+}
+
+// NewestRunID is the run_id of the newest state below statesDir whose manifest can be read, be its files whole or not; empty
+// if there is none. It tells a run that has lost its run.json who it is.
+func NewestRunID(statesDir string) string {
+	list, err := List(statesDir)
+	if err != nil {
+		return ""
+	}
+	for _, e := range slices.Backward(list) {
+		if e.Manifest.RunID != "" {
+			return e.Manifest.RunID
+		}
+	}
+	return ""
 }
 
 // Prune deletes complete states that are older than the newest keep complete ones and for which mine is true ([Owned], and
@@ -156,7 +171,61 @@ func (r Retention) retire(steps []int) []int {
 // PruneSnapshots deletes the snapshots in dir that r retires, all averages of a step together, and returns their paths. Only
 // those go of which a header with a right checksum says that the run with this id wrote them; the others are not counted
 // either. dry deletes nothing and returns what would go.
-func PruneSnapshots(dir, runID string, r Retention, dry bool) (deleted []string, err error) {
+//
+// newest is the step of the snapshot that was written last. Those of later steps stay and do not count, as in [Prune]: a run
+// that went back to an older state has left them behind ([RetireSnapshots]).
+func PruneSnapshots(dir, runID string, newest int, r Retention, dry bool) (deleted []string, err error) {
+	files, err := ownSnapshots(dir, runID)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(files, func(step int, _ []string) bool { return step > newest })
+	for _, step := range r.retire(slices.Sorted(maps.Keys(files))) {
+		gone, err := removeSnapshots(files[step], dry)
+		deleted = append(deleted, gone...)
+		if err != nil {
+			return deleted, err
+		}
+	}
+	return deleted, nil
+}
+
+// RetireSnapshots deletes the snapshots in dir of steps beyond the given one that the run with this id wrote, as
+// [PruneSnapshots] knows them, and returns their paths. It is for a run that goes on from that step: what it had made beyond
+// it comes again, or never was a part of it.
+func RetireSnapshots(dir, runID string, beyond int) (deleted []string, err error) {
+	files, err := ownSnapshots(dir, runID)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range slices.Sorted(maps.Keys(files)) {
+		if step <= beyond {
+			continue
+		}
+		gone, err := removeSnapshots(files[step], false)
+		deleted = append(deleted, gone...)
+		if err != nil {
+			return deleted, err
+		}
+	}
+	return deleted, nil
+}
+
+func removeSnapshots(paths []string, dry bool) (deleted []string, err error) {
+	for _, path := range paths {
+		if !dry {
+			if err := os.Remove(path); err != nil {
+				return deleted, fmt.Errorf("checkpoint: %s: %w", path, bare(err))
+			}
+		}
+		deleted = append(deleted, path)
+	}
+	return deleted, nil
+}
+
+// ownSnapshots is the snapshots in dir, by step, of which a header with a right checksum says that the run with this id wrote
+// them. A run without identity has none.
+func ownSnapshots(dir, runID string) (map[int][]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("checkpoint: %s: %w", dir, bare(err))
@@ -167,36 +236,20 @@ func PruneSnapshots(dir, runID string, r Retention, dry bool) (deleted []string,
 		if !isSnapshot(e.Name()) || !e.Type().IsRegular() || runID == "" {
 			continue
 		}
-		f, err := openMapped(path)
-		if err != nil {
-			continue
-		}
-		info, _, err := f.snapshotHeader()
-		if e := f.Close(); e != nil {
-			return nil, fmt.Errorf("checkpoint: %s: %w", path, e)
-		}
+		info, _, err := SnapshotHeader(path)
 		step, _, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".safetensors"), ".")
 		if err == nil && info.RunID == runID && StateName(info.Step) == step {
 			files[info.Step] = append(files[info.Step], path)
 		}
 	}
-	for _, step := range r.retire(slices.Sorted(maps.Keys(files))) {
-		for _, path := range files[step] {
-			if !dry {
-				if err := os.Remove(path); err != nil {
-					return deleted, fmt.Errorf("checkpoint: %s: %w", path, bare(err))
-				}
-			}
-			deleted = append(deleted, path)
-		}
-	}
-	return deleted, nil
+	return files, nil
 }
 
-// alone reports whether dir holds the files of the manifest and nothing else.
+// alone reports whether dir holds the files of the manifest and nothing else, and no links.
 func (m Manifest) alone(dir string) bool {
 	entries, err := os.ReadDir(dir)
-	return err == nil && len(entries) == len(m.Files)+1 // List has seen all of them
+	other := func(e os.DirEntry) bool { return !e.Type().IsRegular() }
+	return err == nil && len(entries) == len(m.Files)+1 && !slices.ContainsFunc(entries, other) // List has seen all of them
 }
 
 // drop deletes a state. It renames it first, so that one half deleted does not look like a state.

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,6 +94,26 @@ func TestSnapshotFlippedBit(t *testing.T) {
 		if _, err := OpenSnapshot(path); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%d of %d bytes: got %v, want damaged", n, len(whole), err)
 		}
+	}
+}
+
+// The header alone is read and checked: what is wrong behind it is not seen.
+func TestSnapshotHeader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	if err := WriteSnapshot(path, testInfo(), samples()); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, path, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	info, size, err := SnapshotHeader(path)
+	if d := cmp.Diff(testInfo(), info); d != "" || err != nil || size < 500 {
+		t.Errorf("%s, %d bytes, %v", d, size, err)
+	}
+	damage(t, path, func(b []byte) []byte { b[bytes.Index(b, []byte(`"images":"1`))+10] ^= 1; return b })
+	if info, size, err := SnapshotHeader(path); !errors.Is(err, ErrDamaged) || size != 0 || info.RunID != "" {
+		t.Errorf("got %+v, %d, %v", info, size, err)
+	}
+	if _, _, err := SnapshotHeader(path + "x"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -193,10 +214,10 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	for i, want := range []Item{
-		{filepath.Join(states, StateName(1)), "state", 3, 6, 0, nil},
-		{filepath.Join(states, StateName(2)), "state", 3, 6, 0, nil},
-		{filepath.Join(snapshots, SnapshotName(1, "0.9")), "snapshot", 1, 8, 0, nil},
-		{filepath.Join(snapshots, SnapshotName(1, "")), "snapshot", 1, 8, 0, nil},
+		{filepath.Join(states, StateName(1)), "state", 3, 6, 0, []string{}},
+		{filepath.Join(states, StateName(2)), "state", 3, 6, 0, []string{}},
+		{filepath.Join(snapshots, SnapshotName(1, "0.9")), "snapshot", 1, 8, 0, []string{}},
+		{filepath.Join(snapshots, SnapshotName(1, "")), "snapshot", 1, 8, 0, []string{}},
 	} {
 		if want.Bytes = r.Items[i].Bytes; want.Bytes < 500 {
 			t.Errorf("%s: %d bytes", want.Path, want.Bytes)
@@ -231,10 +252,25 @@ func TestVerify(t *testing.T) {
 	if r, err := Verify(write(t, samples(), nil)); err != nil || r.Items[0].Kind != "safetensors" {
 		t.Errorf("got %+v, %v", r, err)
 	}
+	for path, want := range map[string]string{
+		filepath.Join(states, StateName(2), "manifest.json"): "is checked with its state; verify " + filepath.Join(states, StateName(2)),
+		filepath.Join(states, "latest"):                      "is checked with its run; verify " + run,
+	} {
+		if r, err := Verify(path); err == nil || errors.Is(err, ErrDamaged) || len(r.Items) > 0 || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, %v, want %s", r, err, want)
+		}
+	}
+	empty := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(empty, "states"), 0o700), os.Mkdir(filepath.Join(empty, "snapshots"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(empty); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "nothing to check") {
+		t.Errorf("an empty run: got %v", err)
+	}
 	if _, err := Verify(t.TempDir()); err == nil || errors.Is(err, ErrDamaged) {
 		t.Errorf("an empty folder: got %v", err)
 	}
-	if _, err := Verify("/nowhere"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Verify(filepath.Join(run, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -279,11 +315,11 @@ func TestPruneSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := names(t, dir)
-		would, err := PruneSnapshots(dir, "run-1", r, true)
+		would, err := PruneSnapshots(dir, "run-1", 1<<30, r, true)
 		if d := cmp.Diff(before, names(t, dir)); d != "" || err != nil {
 			t.Errorf("%s: a dry run changed the folder: %s, %v", c.rule, d, err)
 		}
-		got, err := PruneSnapshots(dir, "run-1", r, false)
+		got, err := PruneSnapshots(dir, "run-1", 1<<30, r, false)
 		if d := cmp.Diff(would, got); d != "" || err != nil {
 			t.Errorf("%s: %s, %v", c.rule, d, err)
 		}
@@ -299,16 +335,64 @@ func TestPruneSnapshots(t *testing.T) {
 			t.Errorf("%s: deleted %q", c.rule, got)
 		}
 	}
-	if got, err := PruneSnapshots(filepath.Join(t.TempDir(), "none"), "run-1", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+	if got, err := PruneSnapshots(filepath.Join(t.TempDir(), "none"), "run-1", 1<<30, Retention{Last: 1}, false); err != nil || len(got) > 0 {
 		t.Errorf("got %q, %v", got, err)
 	}
 	dir := pruneFolder(t, 10, 20)
-	if got, err := PruneSnapshots(dir, "", Retention{Last: 1}, false); err != nil || len(got) > 0 {
+	if got, err := PruneSnapshots(dir, "", 1<<30, Retention{Last: 1}, false); err != nil || len(got) > 0 {
 		t.Errorf("a run without identity deleted %q, %v", got, err)
 	}
 	for _, bad := range []string{"", "last", "last 0", "every -1", "every 5 steps", "first 3", "last 3 ", "ALL", "5"} {
 		if r, err := ParseRetention(bad); err == nil {
 			t.Errorf("%q became %+v", bad, r)
 		}
+	}
+}
+
+// Snapshots beyond the one just written are those that a run left behind when it went back. They push nothing out.
+func TestPruneSnapshotsBehind(t *testing.T) {
+	dir := pruneFolder(t, 16, 20, 24, 28)
+	want := []string{filepath.Join(dir, SnapshotName(16, "0.9")), filepath.Join(dir, SnapshotName(16, "")),
+		filepath.Join(dir, SnapshotName(20, "0.9")), filepath.Join(dir, SnapshotName(20, ""))}
+	got, err := PruneSnapshots(dir, "run-1", 24, Retention{Last: 1}, false)
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%s, %v", d, err)
+	}
+}
+
+// A run that goes back removes its own snapshots beyond the step it goes on from, and nobody else's.
+func TestRetireSnapshots(t *testing.T) {
+	dir := pruneFolder(t, 10, 20, 30)
+	if got, err := RetireSnapshots(dir, "", 0); err != nil || len(got) > 0 {
+		t.Errorf("a run without identity deleted %q, %v", got, err)
+	}
+	for _, c := range []struct {
+		beyond int
+		left   []int
+	}{{30, []int{10, 20, 30}}, {29, []int{10, 20}}, {10, []int{10}}, {0, nil}} {
+		before := names(t, dir)
+		got, err := RetireSnapshots(dir, "run-1", c.beyond)
+		if err != nil {
+			t.Error(err)
+		}
+		want := []string{"mine.safetensors", SnapshotName(1, "0.5"), SnapshotName(2, "0.5"), SnapshotName(3, "0.5"), SnapshotName(4, "0.5")}
+		for _, s := range c.left {
+			want = append(want, SnapshotName(s, ""), SnapshotName(s, "0.9"))
+		}
+		slices.Sort(want)
+		if d := cmp.Diff(want, names(t, dir)); d != "" {
+			t.Errorf("beyond %d: %s", c.beyond, d)
+		}
+		if len(got) != len(before)-len(want) {
+			t.Errorf("beyond %d: says %q", c.beyond, got)
+		}
+		for _, path := range got {
+			if filepath.Dir(path) != dir || !slices.Contains(before, filepath.Base(path)) {
+				t.Errorf("beyond %d: says %q", c.beyond, path)
+			}
+		}
+	}
+	if got, err := RetireSnapshots(filepath.Join(dir, "none"), "run-1", 0); err != nil || len(got) > 0 {
+		t.Errorf("got %q, %v", got, err)
 	}
 }

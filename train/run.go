@@ -393,9 +393,9 @@ func (l *loop) snapshot() error {
 	if err != nil {
 		return fmt.Errorf("train: keep.snapshots: %w", err)
 	}
-	dir, id := l.o.Snapshots, l.o.Manifest.RunID
+	dir, id, step := l.o.Snapshots, l.o.Manifest.RunID, l.K
 	all = all.Then(func() error {
-		_, err := checkpoint.PruneSnapshots(dir, id, keep, false)
+		_, err := checkpoint.PruneSnapshots(dir, id, step, keep, false)
 		return err
 	})
 	return l.save(path, int64(len(l.Config.EMA))*l.SnapshotBytes(), all, "the snapshot was not saved")

@@ -84,15 +84,10 @@ func ckptLsAction(c *cli.Context, u *ui) error {
 	}
 	for _, file := range snapshots(path) {
 		e := ckptEntry{Kind: "snapshot", Step: file.step, EMA: file.ema, Path: file.path}
-		if s, err := checkpoint.OpenSafetensors(file.path); err != nil { // its header alone; ckpt verify reads the rest
+		if s, size, err := checkpoint.SnapshotHeader(file.path); err != nil { // ckpt verify reads the rest
 			e.Fault = err.Error()
 		} else {
-			meta := s.Metadata()
-			e.Images, _ = strconv.ParseUint(meta["images"], 10, 64)
-			e.Bytes, e.EMA = s.Size(), meta["ema"]
-			if err := s.Close(); err != nil {
-				return err
-			}
+			e.Images, e.Bytes, e.EMA = s.Images, size, s.EMA
 		}
 		list = append(list, e)
 	}
@@ -296,7 +291,7 @@ func ckptPruneAction(c *cli.Context, u *ui) (err error) {
 		p.States, err = append(p.States, list...), e
 	}
 	if every > 0 && err == nil {
-		list, e := checkpoint.PruneSnapshots(dir.Snapshots(), history.RunID, checkpoint.Retention{Every: every}, p.DryRun)
+		list, e := checkpoint.PruneSnapshots(dir.Snapshots(), history.RunID, math.MaxInt, checkpoint.Retention{Every: every}, p.DryRun)
 		p.Snapshots, err = append(p.Snapshots, list...), e
 	}
 	for _, l := range slices.Concat(p.States, p.Snapshots) {

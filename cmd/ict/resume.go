@@ -67,6 +67,7 @@ func (r *session) lock(dir *rundir.Dir, err error) error {
 	}
 	r.dir, r.out = dir, dir.Path()
 	r.closers = append(r.closers, dir.Close)
+	dir.SetRunID(checkpoint.NewestRunID(dir.States())) // if run.json is gone
 	unlock, err := dir.Lock()
 	if errors.Is(err, rundir.ErrLocked) {
 		return usage(err)

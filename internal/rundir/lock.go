@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -52,6 +53,9 @@ func (d *Dir) Lock() (unlock func() error, err error) {
 	if !ok {
 		return nil, &LockedError{d.path, d.holder()}
 	}
+	if err := d.stillLocked(lock); err != nil { // it went between the opening and the locking
+		return fail(errors.Join(err, lock.Unlock()))
+	}
 	host, _ := os.Hostname() // for the message alone
 	b, err := json.Marshal(Holder{host, os.Getpid(), time.Now().Round(time.Second)})
 	if err == nil {
@@ -63,12 +67,52 @@ func (d *Dir) Lock() (unlock func() error, err error) {
 	if err != nil {
 		return fail(errors.Join(err, d.fill("lock", nil), lock.Unlock()))
 	}
+	d.mu.Lock()
+	d.lock = lock
+	d.mu.Unlock()
 	return func() error {
 		if !lock.Locked() {
 			return nil
 		}
+		if d.stillLocked(lock) != nil { // the file of that name is somebody else's by now
+			return lock.Unlock()
+		}
 		return errors.Join(d.fill("lock", nil), lock.Unlock())
 	}, nil
+}
+
+// StillLocked is nil while the file `lock` at the run's path is the one that Lock took. If somebody removed or replaced that
+// file, or moved the folder, another process can lock the run as well: then whoever gets the error must not write any more.
+func (d *Dir) StillLocked() error {
+	d.mu.Lock()
+	lock := d.lock
+	d.mu.Unlock()
+	err := errors.New("lock: is not held")
+	if lock != nil && lock.Locked() {
+		err = d.stillLocked(lock)
+	}
+	if err != nil {
+		return fmt.Errorf("rundir: %s: %w", d.path, err)
+	}
+	return nil
+}
+
+func (d *Dir) stillLocked(lock *flock.Flock) error {
+	held, err := lock.Stat()
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	there, err := os.Stat(d.LockFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return errors.New("lock: the file was removed while the run was in use; another process may train here")
+	}
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if !os.SameFile(held, there) {
+		return errors.New("lock: is another file than the one that is held; another process may train here")
+	}
+	return nil
 }
 
 // fill writes into the file itself: a rename would leave the lock on a file that is no longer there.
