@@ -394,5 +394,15 @@ func (c Config) Warnings() []string {
 	if p, ok := Presets()[c.Preset]; ok && p.Optim.LR == c.Optim.LR && (c.Train.Batch*4 <= p.Train.Batch || c.Train.Batch >= p.Train.Batch*4) {
 		w = append(w, fmt.Sprintf("train.batch is %d where preset %s has %d, with its learning rate of %g", c.Train.Batch, c.Preset, p.Train.Batch, c.Optim.LR))
 	}
+	if start := math.Pow(c.EMA[0], float64(c.Train.Steps)); c.Train.Init == "random" && start > 0.01 {
+		p, ok := Presets()[c.Preset]
+		if !ok {
+			p = Presets()["cifar10"]
+		}
+		rate := math.Pow(p.EMA[0], float64(p.Train.Steps)/float64(c.Train.Steps)) // at the end it has as much of the start as the preset
+		digits := 1 + int(math.Ceil(-math.Log10(1-rate)))
+		w = append(w, fmt.Sprintf("ema is %g: of the average that is sampled %.2g %% would still be the random weights of the start after %d steps; "+
+			"ema=%.*f is to them what %g is to the %d of preset %s", c.EMA[0], 100*start, c.Train.Steps, digits, rate, p.EMA[0], p.Train.Steps, p.Preset))
+	}
 	return w
 }

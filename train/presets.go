@@ -55,7 +55,7 @@ func Presets() map[string]Preset {
 
 	const paper = "[iCT], section 5 of its recipe: the values of the paper, the network of [CM]'s CIFAR-10 code"
 	return map[string]Preset{
-		"tiny":         {tiny, "made for tests and first steps", "seconds to a minute on two CPU cores; shapes of the right colours, no more"},
+		"tiny":         {tiny, "made for tests and first steps", "to try the commands, some minutes at most for 16×16 images on two CPU cores; light and dark blobs in noise, no figures"},
 		"mnist":        {mnist, "made for the demo", "digits that can be read, after some minutes on two CPU cores (see README for the measured time)"},
 		"cifar10":      {cifar, paper, "400,000 steps of 1024, 7.0e19 FLOP; FID 2.83 in one step, 2.46 in two (published; not measured with this program)"},
 		"cifar10-deep": {deep, paper + ", eight blocks a level", "400,000 steps of 1024, 1.25e20 FLOP; FID 2.51 in one step, 2.24 in two (published; not measured with this program)"},

@@ -619,6 +619,23 @@ func TestConfigRoundTripAndChanges(t *testing.T) {
 	if w := strings.Join(typo.Warnings(), "\n"); !strings.Contains(w, "objective.mean") || !strings.Contains(w, "huber_c") {
 		t.Errorf("warnings %q", w)
 	}
+	short := Presets()["cifar10"].Config // of a random start 0.99993 leaves a quarter after 20,000 steps
+	short.Train.Steps = 20000
+	if w := strings.Join(short.Warnings(), "\n"); !strings.Contains(w, "25 %") || !strings.Contains(w, "ema=0.9986 ") {
+		t.Errorf("warnings %q", w)
+	}
+	short.EMA[0] = 0.9986
+	if w := short.Warnings(); len(w) > 0 {
+		t.Errorf("warnings %q", w)
+	}
+	short.EMA[0], short.Train.Init = 0.99993, "a file"
+	if w := short.Warnings(); len(w) > 0 {
+		t.Errorf("warnings %q of weights that are not random", w)
+	}
+	short.EMA[0], short.Train.Init, short.Preset, short.Train.Steps = math.Nextafter(1, 0), "random", "", 1e16
+	if w := strings.Join(short.Warnings(), "\n"); !strings.Contains(w, "ema=0.9999999999999972 is") {
+		t.Errorf("warnings %q", w)
+	}
 	if _, err := DecodeConfig([]byte(`{"train": {"stepz": 3}}`), a); err == nil {
 		t.Error("an unknown key is accepted")
 	}

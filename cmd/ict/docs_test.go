@@ -15,23 +15,22 @@ import (
 	"time"
 )
 
-// Commands in README.md and docs/*.md stand in blocks marked sh, and TestDocs runs them, a page after the other in a folder of its own
-// that holds photos/, a folder tree of pictures. A comment right before a block says what the reader need not see:
+// Commands in README.md and docs/*.md stand in blocks marked sh, and TestDocs runs them in order, each page in a folder of its own that
+// holds photos/, a folder tree of pictures, and of the checkout internal/parity/testdata. Whatever else a command needs, a block
+// before it has made: a reader has nothing but the page. A comment right before a block says what is different here:
 //
-//	<!-- before: COMMANDS -->         run first; several lines are several commands
 //	<!-- run: TEXT → TEXT -->         replaced, to make it small; several lines are several replacements
 //	<!-- exits: CODE -->              the last command leaves with this code
 //	<!-- not run: REASON -->          the whole block is left out
 type block struct {
 	line    int
 	script  string
-	before  string
 	replace [][2]string
 	code    int
 	excuse  string
 }
 
-var directive = regexp.MustCompile(`(?s)^<!-- (before|run|exits|not run): (.*) -->$`)
+var directive = regexp.MustCompile(`(?s)^<!-- (run|exits|not run): (.*) -->$`)
 
 // blocks finds the blocks of a page. Errors are places where the rules above are broken.
 func blocks(page string) (list []block, errs []error) {
@@ -50,8 +49,6 @@ func blocks(page string) (list []block, errs []error) {
 				continue // a comment like any other
 			}
 			switch m[1] {
-			case "before":
-				next.before += m[2] + "\n"
 			case "run":
 				for part := range strings.SplitSeq(m[2], "\n") {
 					old, new, ok := strings.Cut(part, "→")
@@ -104,7 +101,7 @@ func (b block) commands() (string, error) {
 		}
 		s = strings.ReplaceAll(s, r[0], r[1])
 	}
-	return b.before + s, nil
+	return s, nil
 }
 
 func pages(t *testing.T) []string {
@@ -119,10 +116,6 @@ func pages(t *testing.T) []string {
 // TestDocs runs every command that the documents show.
 func TestDocs(t *testing.T) {
 	ict := program(t)
-	numbers, err := filepath.Abs("../../internal/parity/testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		if err != nil {
@@ -150,7 +143,7 @@ func TestDocs(t *testing.T) {
 				begin := time.Now()
 				cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
 				cmd.Dir = dir
-				cmd.Env = []string{"PATH=" + filepath.Join(dir, "build") + ":" + os.Getenv("PATH"), "ICT_BLAS=gonum", "GOMAXPROCS=2", "HOME=" + dir, "PARITY=" + numbers}
+				cmd.Env = []string{"PATH=" + filepath.Join(dir, "build") + ":" + os.Getenv("PATH"), "ICT_BLAS=gonum", "GOMAXPROCS=2", "HOME=" + dir}
 				var out bytes.Buffer
 				cmd.Stdout, cmd.Stderr = &out, &out
 				cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -173,6 +166,10 @@ func docsFolder(t *testing.T, ict string) string {
 	dir := t.TempDir()
 	must(t, os.Mkdir(filepath.Join(dir, "build"), 0o755))
 	must(t, os.Symlink(ict, filepath.Join(dir, "build", "ict")))
+	must(t, os.MkdirAll(filepath.Join(dir, "internal", "parity"), 0o755))
+	numbers, err := filepath.Abs("../../internal/parity/testdata")
+	must(t, err)
+	must(t, os.Symlink(numbers, filepath.Join(dir, "internal", "parity", "testdata")))
 	for i, class := range []string{"cat", "dog"} {
 		for k := range 12 {
 			file(fmt.Sprintf("photos/%s/%02d.png", class, k), pngOf(40+k, 48+i))(t, dir)
@@ -239,12 +236,12 @@ func TestDocsNumbers(t *testing.T) {
 
 func TestBlocks(t *testing.T) {
 	fence := "```"
-	list, errs := blocks("text\n<!-- before: a\nb -->\n<!-- run: x → y\n20k → 2 -->\n<!-- exits: 10 -->\n" + fence + "sh\nict x 20k\n" + fence + "\n" +
+	list, errs := blocks("text\n<!-- run: x → y\n20k → 2 -->\n<!-- exits: 10 -->\n" + fence + "sh\nict x 20k\n" + fence + "\n" +
 		fence + "sh\nmake\n" + fence + "\n<!-- not run: slow -->\n\n" + fence + "sh\nmake demo\n" + fence + "\n" + fence + "yaml\na: b\n" + fence + "\n")
 	if len(errs) > 0 || len(list) != 3 {
 		t.Fatalf("%v, %v", list, errs)
 	}
-	if s, err := list[0].commands(); err != nil || s != "a\nb\nict y 2" || list[0].code != 10 || list[1].script != "make" || list[1].excuse != "" || list[2].excuse != "slow" {
+	if s, err := list[0].commands(); err != nil || s != "ict y 2" || list[0].code != 10 || list[1].script != "make" || list[1].excuse != "" || list[2].excuse != "slow" {
 		t.Errorf("%q, %v, %+v", s, err, list)
 	}
 	for _, bad := range []string{
