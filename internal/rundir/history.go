@@ -50,13 +50,19 @@ type Stop struct {
 // RunID identifies the run in its states. It is empty before Lock.
 func (d *Dir) RunID() string { return d.id }
 
+// Assume says, before Lock, who the run is if it has lost its run.json; without that Lock makes a new identity.
+func (d *Dir) Assume(id string) { d.id = id }
+
 // identify reads the run's identity, or makes one. The caller holds the lock.
 func (d *Dir) identify() error {
 	h, err := d.history()
 	if errors.Is(err, fs.ErrNotExist) {
-		var id [8]byte
-		rand.Read(id[:])
-		h = History{RunID: hex.EncodeToString(id[:]), Created: time.Now().Round(time.Second), Starts: []Start{}}
+		if d.id == "" {
+			var id [8]byte
+			rand.Read(id[:])
+			d.id = hex.EncodeToString(id[:])
+		}
+		h = History{RunID: d.id, Created: time.Now().Round(time.Second), Starts: []Start{}}
 		err = d.putHistory(h)
 	}
 	d.id = h.RunID
