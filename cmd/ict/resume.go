@@ -474,7 +474,7 @@ func (r *session) checkRoom() error {
 	if errors.Is(err, checkpoint.ErrSpace) {
 		return fmt.Errorf("%s free under %s, two states need %s; free some, or choose another --out", freeText(at), at, bytesText(need))
 	}
-	return err
+	return about("--out", at, err)
 }
 
 // sameBits says whether what follows will be what an uninterrupted run would have done.
