@@ -174,7 +174,7 @@ func TestStateDamagedFiles(t *testing.T) {
 			"long by 1":  func(p string) error { s, err := os.Stat(p); return errors.Join(err, os.Truncate(p, s.Size()+1)) },
 			"a folder":   func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) },
 			"a link to nowhere": func(p string) error {
-				return errors.Join(os.Remove(p), os.Symlink("/nowhere", p))
+				return errors.Join(os.Remove(p), os.Symlink("none", p))
 			},
 			"another's": func(p string) error {
 				b, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(p)), StateName(1), filepath.Base(p)))

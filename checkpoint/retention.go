@@ -35,7 +35,7 @@ func CleanTemp(dir string) error {
 			if _, stat := os.Lstat(final); errors.Is(stat, os.ErrNotExist) {
 				err = errors.Join(err, os.Rename(path, final))
 			} else {
-				err = errors.Join(err, removeState(path))
+				err = errors.Join(err, settle(path, final))
 			}
 		case isTemp(e.Name(), tempExt):
 			err = errors.Join(err, removeState(path))
@@ -236,14 +236,7 @@ func ownSnapshots(dir, runID string) (map[int][]string, error) {
 		if !isSnapshot(e.Name()) || !e.Type().IsRegular() || runID == "" {
 			continue
 		}
-		f, err := openMapped(path)
-		if err != nil {
-			continue
-		}
-		info, _, err := f.snapshotHeader()
-		if e := f.Close(); e != nil {
-			return nil, fmt.Errorf("checkpoint: %s: %w", path, e)
-		}
+		info, _, err := SnapshotHeader(path)
 		step, _, _ := strings.Cut(strings.TrimSuffix(e.Name(), ".safetensors"), ".")
 		if err == nil && info.RunID == runID && StateName(info.Step) == step {
 			files[info.Step] = append(files[info.Step], path)
@@ -252,10 +245,11 @@ func ownSnapshots(dir, runID string) (map[int][]string, error) {
 	return files, nil
 }
 
-// alone reports whether dir holds the files of the manifest and nothing else.
+// alone reports whether dir holds the files of the manifest and nothing else, and no links.
 func (m Manifest) alone(dir string) bool {
 	entries, err := os.ReadDir(dir)
-	return err == nil && len(entries) == len(m.Files)+1 // List has seen all of them
+	other := func(e os.DirEntry) bool { return !e.Type().IsRegular() }
+	return err == nil && len(entries) == len(m.Files)+1 && !slices.ContainsFunc(entries, other) // List has seen all of them
 }
 
 // drop deletes a state. It renames it first, so that one half deleted does not look like a state.

@@ -126,6 +126,21 @@ func OpenSnapshot(path string) (*Snapshot, error) {
 	return s, nil
 }
 
+// SnapshotHeader reads what the snapshot at path says, and its size in bytes, after checking the header alone. Whether its
+// tensors are whole is [OpenSnapshot]'s and [Verify]'s.
+func SnapshotHeader(path string) (info SnapshotInfo, size int64, err error) {
+	f, err := openMapped(path)
+	if err == nil {
+		size = f.Size()
+		info, _, err = f.snapshotHeader()
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		return SnapshotInfo{}, 0, fmt.Errorf("checkpoint: %s: %w", path, err)
+	}
+	return info, size, nil
+}
+
 func (f *File) snapshot() (*Snapshot, error) {
 	info, crc, err := f.snapshotHeader()
 	if err != nil {

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,6 +94,26 @@ func TestSnapshotFlippedBit(t *testing.T) {
 		if _, err := OpenSnapshot(path); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%d of %d bytes: got %v, want damaged", n, len(whole), err)
 		}
+	}
+}
+
+// The header alone is read and checked: what is wrong behind it is not seen.
+func TestSnapshotHeader(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	if err := WriteSnapshot(path, testInfo(), samples()); err != nil {
+		t.Fatal(err)
+	}
+	damage(t, path, func(b []byte) []byte { b[len(b)-1] ^= 1; return b })
+	info, size, err := SnapshotHeader(path)
+	if d := cmp.Diff(testInfo(), info); d != "" || err != nil || size < 500 {
+		t.Errorf("%s, %d bytes, %v", d, size, err)
+	}
+	damage(t, path, func(b []byte) []byte { b[bytes.Index(b, []byte(`"images":"1`))+10] ^= 1; return b })
+	if info, size, err := SnapshotHeader(path); !errors.Is(err, ErrDamaged) || size != 0 || info.RunID != "" {
+		t.Errorf("got %+v, %d, %v", info, size, err)
+	}
+	if _, _, err := SnapshotHeader(path + "x"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -193,10 +214,10 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("got %+v, %v", r, err)
 	}
 	for i, want := range []Item{
-		{filepath.Join(states, StateName(1)), "state", 3, 6, 0, nil},
-		{filepath.Join(states, StateName(2)), "state", 3, 6, 0, nil},
-		{filepath.Join(snapshots, SnapshotName(1, "0.9")), "snapshot", 1, 8, 0, nil},
-		{filepath.Join(snapshots, SnapshotName(1, "")), "snapshot", 1, 8, 0, nil},
+		{filepath.Join(states, StateName(1)), "state", 3, 6, 0, []string{}},
+		{filepath.Join(states, StateName(2)), "state", 3, 6, 0, []string{}},
+		{filepath.Join(snapshots, SnapshotName(1, "0.9")), "snapshot", 1, 8, 0, []string{}},
+		{filepath.Join(snapshots, SnapshotName(1, "")), "snapshot", 1, 8, 0, []string{}},
 	} {
 		if want.Bytes = r.Items[i].Bytes; want.Bytes < 500 {
 			t.Errorf("%s: %d bytes", want.Path, want.Bytes)
@@ -231,10 +252,25 @@ func TestVerify(t *testing.T) {
 	if r, err := Verify(write(t, samples(), nil)); err != nil || r.Items[0].Kind != "safetensors" {
 		t.Errorf("got %+v, %v", r, err)
 	}
+	for path, want := range map[string]string{
+		filepath.Join(states, StateName(2), "manifest.json"): "is checked with its state; verify " + filepath.Join(states, StateName(2)),
+		filepath.Join(states, "latest"):                      "is checked with its run; verify " + run,
+	} {
+		if r, err := Verify(path); err == nil || errors.Is(err, ErrDamaged) || len(r.Items) > 0 || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, %v, want %s", r, err, want)
+		}
+	}
+	empty := t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(empty, "states"), 0o700), os.Mkdir(filepath.Join(empty, "snapshots"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(empty); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "nothing to check") {
+		t.Errorf("an empty run: got %v", err)
+	}
 	if _, err := Verify(t.TempDir()); err == nil || errors.Is(err, ErrDamaged) {
 		t.Errorf("an empty folder: got %v", err)
 	}
-	if _, err := Verify("/nowhere"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Verify(filepath.Join(run, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

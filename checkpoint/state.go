@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ func parseStep(name string) (step int, ok bool) {
 // WriteState writes the state of a step below statesDir: the folder step-N.tmp with one safetensors file for each entry of
 // files (weights.safetensors, …), each flushed; then the manifest; then the rename to step-N, and the file latest. Whatever
 // interrupts it, step-N either is complete or is what it was before. An error leaves no temporary folder; errors of a full
-// disk wrap [ErrSpace]. A state of the same step is replaced if the same run wrote it or if it is damaged.
+// disk wrap [ErrSpace]. A state of the same step is replaced if the same run wrote it or if its manifest is damaged; what else
+// lies in that folder comes along. A link where a folder should be is an error: nothing is deleted through one.
 func WriteState(statesDir string, step int, files map[string][]Named, m Manifest) error {
 	return writeState(context.Background(), statesDir, step, files, m)
 }
@@ -56,6 +58,9 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	}()
 	if step < 0 {
 		return fmt.Errorf("step %d", step)
+	}
+	if err := cmp.Or(checkFolder(final), checkFolder(temp), checkFolder(final+replacedExt)); err != nil {
+		return err
 	}
 	if old, err := readManifest(final); errors.Is(err, ErrVersion) {
 		return err
@@ -98,11 +103,19 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	if err := syncDir(statesDir); err != nil {
 		return err
 	}
-	latest := filepath.Join(statesDir, latestName)
-	if err := renameio.WriteFile(latest, []byte(StateName(step)+"\n"), 0o644, renameio.WithTempDir(statesDir)); err != nil {
-		return err
+	if err := writeLatest(statesDir, step); err != nil {
+		return fmt.Errorf("the state is complete, but not so the file %s: %w", latestName, err)
 	}
-	return removeState(final + replacedExt)
+	return settle(final+replacedExt, final)
+}
+
+// writeLatest names the newest state, for people. A folder of that name is somebody's; checkLatest names it at the next start.
+func writeLatest(statesDir string, step int) error {
+	path := filepath.Join(statesDir, latestName)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	return renameio.WriteFile(path, []byte(StateName(step)+"\n"), 0o644, renameio.WithTempDir(statesDir))
 }
 
 // writeStateFile writes one file of a state and enters it in the manifest.
@@ -147,7 +160,7 @@ func replace(ctx context.Context, temp, final string) error {
 	if _, err := os.Lstat(final); err != nil {
 		return os.Rename(temp, final)
 	}
-	if err := removeState(aside); err != nil {
+	if err := settle(aside, final); err != nil {
 		return err
 	}
 	if err := os.Rename(final, aside); err != nil {
@@ -163,8 +176,58 @@ func replace(ctx context.Context, temp, final string) error {
 	return nil
 }
 
+// settle removes the folder of a state whose successor is in place, after moving what is not of the state into the
+// successor. What a damaged manifest does not tell counts as the state's if the successor has a file of that name.
+func settle(aside, final string) error {
+	if err := cmp.Or(checkFolder(aside), checkFolder(final)); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(aside)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	old := map[string]bool{manifestName: true}
+	if m, err := readManifest(aside); err == nil {
+		for _, f := range m.Files {
+			old[f.Name] = true
+		}
+	}
+	for _, e := range entries {
+		to := filepath.Join(final, e.Name())
+		if _, err := os.Lstat(to); old[e.Name()] || !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err := os.Rename(filepath.Join(aside, e.Name()), to); err != nil {
+			return err
+		}
+	}
+	return removeState(aside)
+}
+
+// checkFolder refuses a path at which something else than a folder is: what a link leads to is not the run's.
+func checkFolder(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return nil
+	case info.Mode()&os.ModeSymlink != 0:
+		return fmt.Errorf("%s is a link, want a folder; move it away", filepath.Base(path))
+	}
+	return fmt.Errorf("%s is a file, want a folder; move it away", filepath.Base(path))
+}
+
 // removeState deletes what a state is made of, manifest first, and the folder if nothing else is in it.
 func removeState(dir string) error {
+	if err := checkFolder(dir); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -399,3 +399,120 @@ func TestNewestRunID(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Whatever is a link, nothing is deleted through it, and a save says so before it writes.
+func TestStateLinks(t *testing.T) {
+	outside := t.TempDir()
+	for _, name := range []string{"manifest.json", "my-own-model.safetensors", "weights.safetensors"} {
+		if err := os.WriteFile(filepath.Join(outside, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := names(t, outside)
+	for _, name := range []string{"step-00000002", "step-00000002.tmp", "step-00000002.replaced.tmp"} {
+		dir := t.TempDir()
+		mustWrite(t, dir, 1)
+		if err := os.Symlink(outside, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := CleanTemp(dir); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := WriteState(dir, 2, stateFiles(2), testManifest()); err == nil || !strings.Contains(err.Error(), name+" is a link") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if d := cmp.Diff(want, names(t, outside)); d != "" {
+			t.Fatalf("%s: %s", name, d)
+		}
+		if d := cmp.Diff([]string{"latest", StateName(1), name}, names(t, dir)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		mustWrite(t, dir, 2)
+		wantLatest(t, dir, 2, 0)
+	}
+
+	// A file where a folder should be is somebody's, too.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, StateName(2)), []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteState(dir, 2, stateFiles(2), testManifest()); err == nil || !strings.Contains(err.Error(), "is a file, want a folder") {
+		t.Errorf("got %v", err)
+	}
+	if d := cmp.Diff([]string{StateName(2)}, names(t, dir)); d != "" {
+		t.Error(d)
+	}
+
+	// So is a state with a link among its files: it stays, for good.
+	dir = t.TempDir()
+	mustWrite(t, dir, 1, 2)
+	weights := filepath.Join(dir, StateName(1), "weights.safetensors")
+	elsewhere := filepath.Join(t.TempDir(), "w")
+	if err := errors.Join(os.Rename(weights, elsewhere), os.Symlink(elsewhere, weights)); err != nil {
+		t.Fatal(err)
+	}
+	sameState(t, filepath.Join(dir, StateName(1)), 1)
+	if got, err := Prune(dir, 2, 1, Owned(dir, "run-1")); err != nil || len(got) > 0 {
+		t.Errorf("deleted %q, %v", got, err)
+	}
+	sameState(t, filepath.Join(dir, StateName(1)), 1)
+}
+
+// What somebody put into the folder of a state stays there when the state is replaced, whatever the old manifest says, and
+// also if the process dies right after the new state is in place.
+func TestReplacedStateHandsOver(t *testing.T) {
+	mine := []string{"mine.safetensors", "notes.txt"}
+	for _, spoiled := range []string{"weights.safetensors", "manifest.json"} {
+		for _, kill := range []bool{false, true} {
+			dir := t.TempDir()
+			mustWrite(t, dir, 1)
+			path := filepath.Join(dir, StateName(1))
+			for _, name := range mine {
+				if err := os.WriteFile(filepath.Join(path, name), []byte(name), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			damage(t, filepath.Join(path, spoiled), func(b []byte) []byte { return b[:len(b)/2] })
+			if kill {
+				if err := os.Rename(path, path+".replaced.tmp"); err != nil {
+					t.Fatal(err)
+				}
+				whole := t.TempDir()
+				mustWrite(t, whole, 1)
+				if err := errors.Join(os.Rename(filepath.Join(whole, StateName(1)), path), CleanTemp(dir)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			mustWrite(t, dir, 1) // once more, as a third start would
+			mustWrite(t, dir, 1)
+			sameState(t, path, 1)
+			if d := cmp.Diff([]string{"latest", StateName(1)}, names(t, dir)); d != "" {
+				t.Errorf("%s, kill %v: %s", spoiled, kill, d)
+			}
+			for _, name := range mine {
+				if b, err := os.ReadFile(filepath.Join(path, name)); err != nil || string(b) != name {
+					t.Errorf("%s, kill %v: %q, %v", spoiled, kill, b, err)
+				}
+			}
+		}
+	}
+}
+
+// A folder named latest is in nobody's way, and is named.
+func TestLatestIsAFolder(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "latest", "mine"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, dir, 1)
+	mustWrite(t, dir, 2)
+	if notes := wantLatest(t, dir, 2, 1); len(notes) == 1 && !strings.Contains(notes[0].Error(), "latest: damaged: not the name of a state") {
+		t.Error(notes)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "latest", "mine")); err != nil {
+		t.Error(err)
+	}
+}

@@ -24,7 +24,8 @@ type Item struct {
 }
 
 // Verify recomputes every checksum of a state, a snapshot or all that a run folder holds, and goes on after a fault: the
-// report names all. The error wraps [ErrDamaged] if there is any; other errors say that nothing could be looked at.
+// report names all. The error wraps [ErrDamaged] if there is any; other errors say that nothing could be looked at, or that
+// there is nothing.
 func Verify(path string) (Report, error) {
 	r := Report{Path: path}
 	stat, err := os.Stat(path)
@@ -33,6 +34,10 @@ func Verify(path string) (Report, error) {
 	}
 	_, step := parseStep(filepath.Base(path))
 	switch {
+	case filepath.Base(path) == manifestName && !stat.IsDir():
+		return r, fmt.Errorf("checkpoint: %s: is checked with its state; verify %s", path, filepath.Dir(path))
+	case filepath.Base(path) == latestName && !stat.IsDir():
+		return r, fmt.Errorf("checkpoint: %s: is checked with its run; verify %s", path, filepath.Dir(filepath.Dir(path)))
 	case !stat.IsDir():
 		r.Items = append(r.Items, verifyFile(path))
 	case step || exists(filepath.Join(path, manifestName)):
@@ -40,6 +45,9 @@ func Verify(path string) (Report, error) {
 	case exists(filepath.Join(path, "states")) || exists(filepath.Join(path, "snapshots")):
 		if err := r.run(path); err != nil {
 			return r, err
+		}
+		if len(r.Items) == 0 {
+			return r, fmt.Errorf("checkpoint: %s: nothing to check: the run has no state and no snapshot", path)
 		}
 	default:
 		return r, fmt.Errorf("checkpoint: %s: neither a run, a state nor a snapshot", path)
@@ -84,7 +92,7 @@ func (r *Report) run(path string) error {
 }
 
 func verifyState(dir string) Item {
-	i := Item{Path: dir, Kind: "state"}
+	i := Item{Path: dir, Kind: "state", Faults: []string{}}
 	m, err := readManifest(dir)
 	if err != nil {
 		i.Faults = append(i.Faults, err.Error())
@@ -103,7 +111,7 @@ func verifyState(dir string) Item {
 }
 
 func verifyFile(path string) Item {
-	i := Item{Path: path, Kind: "snapshot", Files: 1}
+	i := Item{Path: path, Kind: "snapshot", Files: 1, Faults: []string{}}
 	f, err := openMapped(path)
 	if err == nil {
 		if !f.looksLikeSnapshot() && !isSnapshot(path) {

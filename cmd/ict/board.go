@@ -22,7 +22,10 @@ func (r *session) openBoard(step int) error {
 	if step == 0 { // init.png and data.png are drawn again
 		from = -1
 	}
-	w, err := events.Open(r.dir.TB(), from)
+	w, notes, err := events.Open(r.dir.TB(), from)
+	for _, n := range notes {
+		r.u.warn("%s", message(n))
+	}
 	r.board = &board{r.u, w}
 	if err := r.board.weigh(err); err != nil {
 		return err

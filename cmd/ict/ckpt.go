@@ -84,15 +84,10 @@ func ckptLsAction(c *cli.Context, u *ui) error {
 	}
 	for _, file := range snapshots(path) {
 		e := ckptEntry{Kind: "snapshot", Step: file.step, EMA: file.ema, Path: file.path}
-		if s, err := checkpoint.OpenSafetensors(file.path); err != nil { // its header alone; ckpt verify reads the rest
+		if s, size, err := checkpoint.SnapshotHeader(file.path); err != nil { // ckpt verify reads the rest
 			e.Fault = err.Error()
 		} else {
-			meta := s.Metadata()
-			e.Images, _ = strconv.ParseUint(meta["images"], 10, 64)
-			e.Bytes, e.EMA = s.Size(), meta["ema"]
-			if err := s.Close(); err != nil {
-				return err
-			}
+			e.Images, e.Bytes, e.EMA = s.Images, size, s.EMA
 		}
 		list = append(list, e)
 	}

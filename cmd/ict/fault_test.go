@@ -480,6 +480,61 @@ func TestFailedStartKnowsItsStep(t *testing.T) {
 	}
 }
 
+// Without run.json a run is who its states say: it replaces its own damaged state when it comes by, and retires old ones.
+func TestFaultRunJSONGone(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15", "--set", "every.state=5", "--set", "keep.states=2")
+	f.ends(f.train("--stop-at", "10"), 10)
+	if err := errors.Join(os.Truncate(filepath.Join(f.run, "states", "step-00000010", "weights.safetensors"), 99), os.Remove(filepath.Join(f.run, "run.json"))); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, "using .*step-00000005 instead")
+	if text := f.must(0, "ckpt", "ls", f.run); strings.Contains(text, "step-00000005") || !strings.Contains(text, "step-00000010") {
+		t.Errorf("want the two newest states, got\n%s", text)
+	}
+}
+
+// A state that lies elsewhere, with a link in its place, is refused and left alone.
+func TestFaultStateLink(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15", "--set", "every.state=5")
+	f.ends(f.train("--stop-at", "10"), 10)
+	state, store := filepath.Join(f.run, "states", "step-00000010"), filepath.Join(t.TempDir(), "store")
+	if err := errors.Join(os.Rename(state, store), os.Symlink(store, state)); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 1, "states/step-00000010 is a link; put in its place what it leads to")
+	f.must(0, "ckpt", "verify", store)
+	if err := errors.Join(os.Remove(state), os.Rename(store, state)); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, "weights .*step-00000010")
+}
+
+// A damaged event file is named and kept.
+func TestFaultEventFile(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "15")
+	f.ends(f.train("--stop-at", "10"), 10)
+	files, err := filepath.Glob(filepath.Join(f.run, "tb", "events.out.tfevents.*.ict"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0, `warning: .*tfevents.*damaged: record at byte \d+: .*kept as damaged\.\d+\.ict`)
+	kept, err := filepath.Glob(filepath.Join(f.run, "tb", "damaged.*.ict"))
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	if got, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(got, b) {
+		t.Errorf("%s is not the file that was damaged: %v", kept[0], err)
+	}
+}
+
 // Every fault of docs/faults.md is backed by tests that exist.
 func TestFaultsAreTested(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/faults.md")

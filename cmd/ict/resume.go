@@ -78,11 +78,9 @@ func (r *session) lock(dir *rundir.Dir, err error) error {
 	}
 	r.dir, r.out = dir, dir.Path()
 	r.closers = append(r.closers, dir.Close)
-	if !exists(dir.RunJSON()) {
-		if id := checkpoint.NewestRunID(dir.States()); id != "" {
-			r.u.warn("%s is missing: a new history begins; by its states this is run %s", dir.RunJSON(), id)
-			dir.Assume(id)
-		}
+	if id := checkpoint.NewestRunID(dir.States()); id != "" && !exists(dir.RunJSON()) {
+		r.u.warn("%s is missing: a new history begins; by its states this is run %s", dir.RunJSON(), id)
+		dir.SetRunID(id)
 	}
 	unlock, err := dir.Lock()
 	if errors.Is(err, rundir.ErrLocked) {

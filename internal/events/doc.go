@@ -11,9 +11,10 @@
 // description in tensorflow/core/lib/io/record_writer and tensorflow/core/util/event.proto.
 //
 // Each start of a run writes a file of its own, and what earlier files hold of steps behind the state it goes on from is cut
-// off first: a reader that follows the folder while it happens sees a new file, not one that shrank under it.
+// off first: a reader that follows the folder while it happens sees a new file, not one that shrank under it. A file in which
+// something cannot be read is kept as damaged.<number>.ict; the part before it stays.
 //
-//	w, err := events.Open("runs/a/tb", 12000) // after a resume from step 12,000
+//	w, notes, err := events.Open("runs/a/tb", 12000) // after a resume from step 12,000
 //	err = w.Scalars(12100, []events.Scalar{{"loss", 0.083}})
 //	err = w.Image(12100, "grid", pngBytes)
 package events

@@ -119,9 +119,9 @@ func folder(t testing.TB, dir string) (files []string, list []Event) {
 
 func open1(t testing.TB, dir string, step int64) *Writer {
 	t.Helper()
-	w, err := Open(dir, step)
-	if err != nil {
-		t.Fatal(err)
+	w, notes, err := Open(dir, step)
+	if err != nil || len(notes) > 0 {
+		t.Fatal(notes, err)
 	}
 	t.Cleanup(func() { w.f.Close() })
 	return w
@@ -221,6 +221,67 @@ func TestTornEnd(t *testing.T) {
 	}
 }
 
+// Damage that is no torn end costs nothing: the file is kept, what can be read of it stays, and a note says so.
+func TestDamageIsKept(t *testing.T) {
+	version, start, loss := Event{FileVersion: fileVersion}, Event{Step: 31, Start: true}, Event{Step: 10, Scalars: []Scalar{{"loss", 10}}}
+	for _, c := range []struct {
+		at, step int64 // the event of step at is damaged, the run goes on from step
+		notes    int
+		want     []Event
+	}{
+		{20, 30, 1, []Event{version, loss, version, start}},
+		{10, 30, 1, []Event{version, start}}, // nothing before it
+		{30, 20, 1, []Event{version, loss, {Step: 20, Scalars: []Scalar{{"loss", 20}}}, version, {Step: 21, Start: true}}}, // nobody can tell its step
+		{30, 10, 0, []Event{version, loss, version, {Step: 11, Start: true}}},
+		{10, -1, 0, []Event{version}},
+	} {
+		dir := t.TempDir()
+		w := open1(t, dir, -1)
+		ends := map[int64]int64{}
+		for _, s := range []int64{10, 20, 30} {
+			scalars(t, w, s)
+			ends[s] = w.size
+		}
+		b, err := os.ReadFile(w.f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[ends[c.at]-6] ^= 1 // inside the event
+		for i := range 2 {   // the second time, the same file is damaged again
+			if err := os.WriteFile(w.f.Name(), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			again, notes, err := Open(dir, c.step)
+			if err != nil || len(notes) != c.notes {
+				t.Fatalf("%+v: got %v, %v", c, notes, err)
+			}
+			again.Close()
+			files, got := folder(t, dir)
+			number := ours.FindStringSubmatch(filepath.Base(w.f.Name()))[1]
+			aside := []string{"damaged." + number + ".ict", "damaged." + number + ".2.ict"}[i]
+			if c.notes > 0 {
+				if kept, err := os.ReadFile(filepath.Join(dir, aside)); err != nil || !bytes.Equal(kept, b) {
+					t.Errorf("%+v: %s is not the file that was damaged: %v", c, aside, err)
+				}
+				if text := notes[0].Error(); !errors.Is(notes[0], ErrDamaged) || !strings.Contains(text, "kept as "+aside) || !strings.Contains(text, filepath.Base(w.f.Name())) {
+					t.Errorf("%+v: %s", c, text)
+				}
+			}
+			if i == 0 {
+				if d := cmp.Diff(c.want, got); d != "" {
+					t.Errorf("%+v: %q: %s", c, files, d)
+				}
+				if err := os.Remove(again.f.Name()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); len(left) > 0 {
+				t.Errorf("%+v: left %q", c, left)
+			}
+		}
+	}
+}
+
 // Any flipped bit is seen.
 func TestFlippedBit(t *testing.T) {
 	b, err := hex.DecodeString(golden)
@@ -290,7 +351,7 @@ func TestFolderThatIsNone(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(path, -1); err == nil || !strings.HasPrefix(err.Error(), "events: "+path) {
+	if _, _, err := Open(path, -1); err == nil || !strings.HasPrefix(err.Error(), "events: "+path) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -327,7 +388,7 @@ func FuzzReader(f *testing.F) {
 				t.Errorf("got %v, want %v", back[i], list[i])
 			}
 		}
-		if end, _, err := endOf(bytes.NewReader(b), 1); err != nil || end < 0 || end > int64(len(b)) {
+		if end, _, err := endOf(bytes.NewReader(b), 1); err != nil && !errors.Is(err, ErrDamaged) || end < 0 || end > int64(len(b)) {
 			t.Errorf("end %d of %d, %v", end, len(b), err)
 		}
 	})

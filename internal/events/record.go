@@ -18,6 +18,9 @@ const (
 // ErrDamaged is wrapped by errors about records that are torn, whose checksum is wrong, or that hold no event.
 var ErrDamaged = errors.New("damaged")
 
+// errTorn is an ErrDamaged: the file ends inside a record, as after a kill.
+var errTorn = fmt.Errorf("%w: torn", ErrDamaged)
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func masked(b []byte) uint32 {
@@ -49,39 +52,39 @@ func (r *Reader) End() int64 { return r.end }
 // Next returns the next event; io.EOF behind the last one; an error that wraps ErrDamaged where there is none to be read, and
 // then there is no way to go on.
 func (r *Reader) Next() (Event, error) {
-	damaged := func(format string, a ...any) (Event, error) {
-		return Event{}, fmt.Errorf("events: %w: record at byte %d: %s", ErrDamaged, r.end, fmt.Sprintf(format, a...))
+	fault := func(kind error, format string, a ...any) (Event, error) {
+		return Event{}, fmt.Errorf("events: %w: record at byte %d: %s", kind, r.end, fmt.Sprintf(format, a...))
 	}
 	var head [headBytes]byte
-	switch _, err := io.ReadFull(r.r, head[:]); {
+	switch got, err := io.ReadFull(r.r, head[:]); {
 	case errors.Is(err, io.EOF):
 		return Event{}, io.EOF
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return damaged("torn")
+		return fault(errTorn, "%d bytes of %d", got, headBytes)
 	case err != nil:
 		return Event{}, err
 	}
 	n := binary.LittleEndian.Uint64(head[:8])
 	if got, want := masked(head[:8]), binary.LittleEndian.Uint32(head[8:]); got != want {
-		return damaged("checksum of the length: got %08x, want %08x", got, want)
+		return fault(ErrDamaged, "checksum of the length: got %08x, want %08x", got, want)
 	}
 	if n > maxRecord {
-		return damaged("%d bytes, at most %d are read", n, maxRecord)
+		return fault(ErrDamaged, "%d bytes, at most %d are read", n, maxRecord)
 	}
 	var rest bytes.Buffer // grows by what is there, not by what the length claims
 	switch got, err := io.CopyN(&rest, r.r, int64(n)+4); {
 	case errors.Is(err, io.EOF):
-		return damaged("%d bytes of %d", got, n+4)
+		return fault(errTorn, "%d bytes of %d", got, n+4)
 	case err != nil:
 		return Event{}, err
 	}
 	data := rest.Bytes()[:n]
 	if got, want := masked(data), binary.LittleEndian.Uint32(rest.Bytes()[n:]); got != want {
-		return damaged("checksum of the event: got %08x, want %08x", got, want)
+		return fault(ErrDamaged, "checksum of the event: got %08x, want %08x", got, want)
 	}
 	e, err := decode(data)
 	if err != nil {
-		return damaged("%v", err)
+		return fault(ErrDamaged, "%v", err)
 	}
 	r.end += int64(n) + frameBytes
 	return e, nil

@@ -29,31 +29,41 @@ type Writer struct {
 
 // Open begins a new file in folder, which is made if it is not there. What this package wrote there for steps above step goes
 // first: files end behind their last event of step or before, and files that keep no event go. step −1 begins from nothing.
-func Open(folder string, step int64) (*Writer, error) {
-	w, err := open(folder, step)
-	if err != nil {
-		return nil, fmt.Errorf("events: %s: %w", folder, err)
+//
+// A file ends before what cannot be read, too. If that is not a torn end, the file is kept under a name of its own, and notes
+// names it, wrapping [ErrDamaged].
+func Open(folder string, step int64) (w *Writer, notes []error, err error) {
+	w, notes, err = open(folder, step)
+	for i, n := range notes {
+		notes[i] = fmt.Errorf("events: %s: %w", folder, n)
 	}
-	return w, nil
+	if err != nil {
+		return nil, notes, fmt.Errorf("events: %s: %w", folder, err)
+	}
+	return w, notes, nil
 }
 
-func open(folder string, step int64) (*Writer, error) {
+func open(folder string, step int64) (w *Writer, notes []error, err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer root.Close()
 	names, err := list(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	next := time.Now().Unix()
 	for _, name := range names {
-		if err := cut(root, name, step); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		note, err := cut(root, name, step)
+		if err != nil {
+			return nil, notes, fmt.Errorf("%s: %w", name, err)
+		}
+		if note != nil {
+			notes = append(notes, fmt.Errorf("%s: %w", name, note))
 		}
 		n, _ := strconv.ParseInt(ours.FindStringSubmatch(name)[1], 10, 64) // ten digits always fit
 		next = max(next, n+1)                                              // readers take the files in the order of their names
@@ -61,17 +71,17 @@ func open(folder string, step int64) (*Writer, error) {
 	name := fmt.Sprintf("events.out.tfevents.%010d.ict", next)
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return nil, err
+		return nil, notes, err
 	}
-	w := &Writer{f: f}
+	w = &Writer{f: f}
 	err = w.add(Event{FileVersion: fileVersion})
 	if err == nil && step >= 0 {
 		err = w.add(Event{Step: step + 1, Start: true})
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), root.Remove(name))
+		return nil, notes, errors.Join(err, f.Close(), root.Remove(name))
 	}
-	return w, nil
+	return w, notes, nil
 }
 
 // list is our files in the folder, oldest first.
@@ -90,13 +100,20 @@ func list(root *os.Root) ([]string, error) {
 	return names, nil
 }
 
-// cut lets a file end before its first event of a later step, or before what cannot be read.
-func cut(root *os.Root, name string, step int64) error {
+// cut lets a file end before its first event of a later step, or before what cannot be read. note says what could not be.
+func cut(root *os.Root, name string, step int64) (note, err error) {
+	if step < 0 { // nothing of it counts
+		return nil, root.Remove(name)
+	}
 	f, err := root.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	end, kept, err := endOf(bufio.NewReaderSize(f, 1<<20), step)
+	if errors.Is(err, ErrDamaged) {
+		note, err = setAside(root, f, name, end, kept, err)
+		return note, errors.Join(err, f.Close())
+	}
 	if err == nil && kept {
 		err = f.Truncate(end)
 	}
@@ -104,19 +121,54 @@ func cut(root *os.Root, name string, step int64) error {
 	if err == nil && !kept {
 		err = root.Remove(name)
 	}
-	return err
+	return nil, err
 }
 
-// endOf is where the events up to step end, and whether one of them says anything about the run.
+// setAside renames the damaged file f, so that readers pass over it, and, with keep, puts what can be read, its first end bytes,
+// in its place. Readers take every name with "tfevents" in it.
+func setAside(root *os.Root, f *os.File, name string, end int64, keep bool, damage error) (note, err error) {
+	number := ours.FindStringSubmatch(name)[1]
+	aside, temp := fmt.Sprintf("damaged.%s.ict", number), fmt.Sprintf("damaged.%s.ict.tmp", number)
+	for i := 2; ; i++ { // the same file may be damaged again
+		if _, err := root.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		aside = fmt.Sprintf("damaged.%s.%d.ict", number, i)
+	}
+	if keep {
+		part, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		_, err = io.Copy(part, io.NewSectionReader(f, 0, end))
+		if err = errors.Join(err, part.Close()); err != nil {
+			return nil, errors.Join(err, root.Remove(temp))
+		}
+	}
+	if err := root.Rename(name, aside); err != nil {
+		return nil, err
+	}
+	if keep {
+		if err := root.Rename(temp, name); err != nil {
+			return nil, err
+		}
+	}
+	return fmt.Errorf("%w; kept as %s, only what is before that byte is shown", damage, aside), nil
+}
+
+// endOf is where the events up to step end, and whether one of them says anything about the run. The error wraps ErrDamaged if
+// they end before what cannot be read; a torn end is none.
 func endOf(r io.Reader, step int64) (end int64, kept bool, err error) {
 	for events := NewReader(r); ; {
 		e, err := events.Next()
 		said := len(e.Scalars)+len(e.Images) > 0
 		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, ErrDamaged), err == nil && said && e.Step > step:
+		case errors.Is(err, io.EOF), errors.Is(err, errTorn), err == nil && said && e.Step > step:
 			return end, kept, nil
 		case err != nil:
-			return 0, false, err
+			return end, kept, err
 		}
 		end, kept = events.End(), kept || said
 	}

@@ -5,8 +5,8 @@
 //	tb/  grids/  states/  snapshots/  eval/  evidence/
 //
 // A trainer calls [Create] and then [Dir.Lock]; whoever only reads calls [Open], which changes nothing on disk. The folder
-// is private to its user. Nothing is written through a symbolic link that leads out of it, and files that are not named
-// here are left alone. What is read back (lock, run.json, stats.jsonl) may be torn or garbage and is treated so.
+// is private to its user. Nothing is written through a symbolic link that leads out of it; states and snapshots may not be
+// links at all; and files that are not named here are left alone. What is read back (lock, run.json, stats.jsonl) may be torn or garbage and is treated so.
 //
 //	run, err := rundir.Create("runs/a")
 //	unlock, err := run.Lock()

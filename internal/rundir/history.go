@@ -1,6 +1,7 @@
 package rundir
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -47,26 +48,28 @@ type Stop struct {
 	Reason string    `json:"reason"`
 }
 
-// RunID identifies the run in its states. It is empty before Lock.
+// RunID identifies the run in its states. It is empty before Lock, unless SetRunID gave one.
 func (d *Dir) RunID() string { return d.id }
 
-// Assume says, before Lock, who the run is if it has lost its run.json; without that Lock makes a new identity.
-func (d *Dir) Assume(id string) { d.id = id }
+// SetRunID says, before Lock, by which identity the states of the run know it. Lock takes it if run.json is missing: with a
+// new one, the run would find its own states to be those of another. Empty: not known.
+func (d *Dir) SetRunID(id string) { d.id = id }
 
 // identify reads the run's identity, or makes one. The caller holds the lock.
 func (d *Dir) identify() error {
 	h, err := d.history()
 	if errors.Is(err, fs.ErrNotExist) {
-		if d.id == "" {
-			var id [8]byte
-			rand.Read(id[:])
-			d.id = hex.EncodeToString(id[:])
-		}
-		h = History{RunID: d.id, Created: time.Now().Round(time.Second), Starts: []Start{}}
+		h = History{RunID: cmp.Or(d.id, newID()), Created: time.Now().Round(time.Second), Starts: []Start{}}
 		err = d.putHistory(h)
 	}
 	d.id = h.RunID
 	return err
+}
+
+func newID() string {
+	var id [8]byte
+	rand.Read(id[:])
+	return hex.EncodeToString(id[:])
 }
 
 // History reads run.json.

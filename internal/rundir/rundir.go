@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/gofrs/flock"
@@ -104,7 +105,8 @@ func Open(path string) (*Dir, error) {
 // Close gives back the handle on the folder. It does not unlock.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// checkLinks refuses a folder in which one of our names is a link that leads out of it, or nowhere.
+// checkLinks refuses a folder in which one of our names is a link that leads out of it, or nowhere; and one in which a state or
+// a snapshot is a link at all: these are replaced and deleted under their names, and what a link leads to is not the run's.
 func (d *Dir) checkLinks() error {
 	for _, name := range written {
 		info, err := d.root.Lstat(name)
@@ -113,6 +115,17 @@ func (d *Dir) checkLinks() error {
 		}
 		if _, err := d.root.Stat(name); err != nil {
 			return fmt.Errorf("%s is a link that leads out of the run directory, or nowhere; remove it, or choose another folder", name)
+		}
+	}
+	for _, folder := range []string{"states", "snapshots"} {
+		entries, err := fs.ReadDir(d.root.FS(), folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), "step-") && e.Type()&fs.ModeSymlink != 0 {
+				return fmt.Errorf("%s/%s is a link; put in its place what it leads to, or remove it", folder, e.Name())
+			}
 		}
 	}
 	return nil

@@ -361,6 +361,25 @@ func TestLockDamagedHistory(t *testing.T) {
 	lock(t, d)
 }
 
+// A run that has lost its run.json is who its states say; one that has it is who that says.
+func TestSetRunID(t *testing.T) {
+	d := create(t)
+	d.SetRunID("0123456789abcdef")
+	lock(t, d)
+	if h, err := d.History(); err != nil || h.RunID != "0123456789abcdef" || d.RunID() != h.RunID {
+		t.Errorf("got %+v, %s, %v", h, d.RunID(), err)
+	}
+	other, err := Open(d.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetRunID("fedcba9876543210")
+	if err := other.identify(); err != nil || other.RunID() != "0123456789abcdef" {
+		t.Errorf("got %s, %v", other.RunID(), err)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	d := create(t)
 	type status struct{ Step int }
@@ -459,6 +478,26 @@ func TestLinks(t *testing.T) {
 		if got := content(t, filepath.Join(outside, "file")); got != "untouched" {
 			t.Errorf("%s: wrote outside: %q", name, got)
 		}
+	}
+
+	// Of states and snapshots none may be a link, wherever it leads. Others' names are theirs.
+	for _, name := range []string{"states/step-00000030", "states/step-00000030.tmp", "snapshots/step-00000030.safetensors"} {
+		d := create(t)
+		path := filepath.Join(d.Path(), name)
+		if err := errors.Join(os.Mkdir(filepath.Join(d.Path(), "inside"), 0o700), os.Symlink("../inside", path),
+			os.Symlink(t.TempDir(), filepath.Join(d.Path(), "snapshots", "best"))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Lock(); err == nil || !strings.Contains(err.Error(), name+" is a link") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if _, err := Create(d.Path()); err == nil {
+			t.Errorf("%s: created", name)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		lock(t, d)
 	}
 
 	// One that appears later is not followed either.
