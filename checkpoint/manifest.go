@@ -34,7 +34,8 @@ type Manifest struct {
 	Step          int             `json:"step"`   // steps done
 	Images        uint64          `json:"images"` // images seen
 	Seed          uint64          `json:"seed"`
-	Data          string          `json:"data,omitempty"` // fingerprint of the image set; empty: not known
+	Data          string          `json:"data,omitempty"`    // fingerprint of the image set; empty: not known
+	Classes       []string        `json:"classes,omitempty"` // names of its classes, in order; empty: none, or not known
 	LossScale     LossScale       `json:"loss_scale"`
 	World         int             `json:"world"`       // ranks
 	MicroBatch    int             `json:"micro_batch"` // images of one rank at once

@@ -24,6 +24,7 @@ type Hooks struct {
 	Grid  func(step int) error
 	Saved func(path string, took time.Duration) // from the goroutine that wrote
 	Warn  func(string)
+	Lost  func() error // asked before a tick, a grid, a save: its error ends the run, which writes no more
 }
 
 // Options of Run.
@@ -67,8 +68,8 @@ type Diverged struct {
 	Since  int // first of the row of skipped steps
 	Scale  tensor.Scale
 	Images [2]uint64 // image numbers [first, end) of the first bad step
-	Rows   []Row     // levels of the newest step on this rank
-	Norms  []Norm    // of the last gradient, by parameter
+	Rows   []Row     // levels of the first bad step on this rank
+	Norms  []Norm    // of the newest step's gradient, by parameter
 }
 
 // Norm is an L2 norm of one parameter's gradient, over its finite values, and how many are not.
@@ -79,8 +80,7 @@ type Norm struct {
 }
 
 func (d *Diverged) Error() string {
-	return fmt.Sprintf("diverged: gradient not finite in %d steps in a row, %d to %d, with the loss scale at its floor, %g",
-		d.Step-d.Since, d.Since, d.Step-1, d.Scale.S)
+	return fmt.Sprintf("diverged: gradient not finite from step %d on, %d in a row with the loss scale at its floor, %g", d.Since, d.Scale.Bad, d.Scale.S)
 }
 
 // Source gives batches: data.Loader.
@@ -102,6 +102,7 @@ type loop struct {
 	stateAt                                        int                       // step of the newest state that was begun, −1: none
 	whole                                          atomic.Pointer[time.Time] // when the newest state that is complete was taken
 	blamed                                         map[BadValue]bool
+	lost                                           bool // Hooks.Lost has given an error
 }
 
 // Run trains until the configured number of steps, a vote to stop, or an error. It returns nil, ErrStopped with the state
@@ -127,7 +128,12 @@ func Run(ctx context.Context, t *Trainer, src Source, o Options) error {
 		}
 	}
 	err := l.run(ctx)
-	return errors.Join(err, l.saver.Wait())
+	if l.lost { // what is being saved is not to be put in place; that this fails is no news
+		l.saver.Abort()
+		_ = l.saver.Wait()
+		return err
+	}
+	return errors.Join(err, l.background(l.saver.Wait()))
 }
 
 func (l *loop) run(ctx context.Context) error {
@@ -139,6 +145,11 @@ func (l *loop) run(ctx context.Context) error {
 		if bad := l.Stats.Scale.Bad; bad >= int32(c.Train.MaxSkips) {
 			return l.diverged()
 		}
+		if !l.saver.Busy() { // what became of the last save is told now, not at the next
+			if err := l.background(l.saver.Wait()); err != nil {
+				return err
+			}
+		}
 		if done || l.due(c.Every.Status, votes.Tick) {
 			if err := l.tick(done); err != nil {
 				return err
@@ -147,6 +158,9 @@ func (l *loop) run(ctx context.Context) error {
 		if finished || l.due(c.Every.Grid, votes.Grid) {
 			l.lastGrid = time.Now()
 			if l.o.Grid != nil {
+				if err := l.mayWrite(); err != nil {
+					return err
+				}
 				if err := l.o.Grid(l.K); err != nil {
 					return err
 				}
@@ -171,9 +185,9 @@ func (l *loop) run(ctx context.Context) error {
 				return l.diverged()
 			}
 			if finished {
-				return l.saver.Wait()
+				return nil
 			}
-			return errors.Join(ErrStopped, l.saver.Wait())
+			return ErrStopped
 		}
 		l.vote(ctx)
 		b, err := l.src.Next(context.WithoutCancel(ctx))
@@ -276,6 +290,9 @@ func (l *loop) tick(final bool) error {
 	if l.o.Tick == nil {
 		return nil
 	}
+	if err := l.mayWrite(); err != nil {
+		return err
+	}
 	return l.o.Tick(k)
 }
 
@@ -311,6 +328,9 @@ func (l *loop) reduced() (Stats, error) {
 
 // save hands a job to the saver, unless the disk has no room for it: then the run goes on and says so.
 func (l *loop) save(path string, need int64, job checkpoint.Job, warn string) error {
+	if err := l.mayWrite(); err != nil {
+		return err
+	}
 	err := checkpoint.Room(filepath.Dir(path), need)
 	if errors.Is(err, checkpoint.ErrSpace) {
 		l.warn("%s: %v", warn, err)
@@ -320,18 +340,32 @@ func (l *loop) save(path string, need int64, job checkpoint.Job, warn string) er
 		return err
 	}
 	begin := time.Now()
-	before := l.saver.Save(func(ctx context.Context) error {
+	return l.background(l.saver.Save(func(ctx context.Context) error {
 		err := job(ctx)
 		if err == nil && l.o.Saved != nil {
 			l.o.Saved(path, time.Since(begin))
 		}
 		return err
-	})
-	if errors.Is(before, checkpoint.ErrSpace) {
-		l.warn("a save was dropped: %v", before)
+	}))
+}
+
+// background takes the error of a save: one that a full disk dropped is told, and the run goes on.
+func (l *loop) background(err error) error {
+	if errors.Is(err, checkpoint.ErrSpace) {
+		l.warn("a save was dropped: %v", err)
 		return nil
 	}
-	return before
+	return err
+}
+
+// mayWrite asks whether the run is still this process's.
+func (l *loop) mayWrite() error {
+	if l.o.Lost == nil {
+		return nil
+	}
+	err := l.o.Lost()
+	l.lost = err != nil
+	return err
 }
 
 func (l *loop) warn(format string, a ...any) {
@@ -407,7 +441,7 @@ func (l *loop) diverged() error {
 	d := &Diverged{Step: l.K, Since: int(s.Since), Scale: s}
 	d.Images[0] = uint64(d.Since) * uint64(l.Config.Train.Batch)
 	d.Images[1] = d.Images[0] + uint64(l.Config.Train.Batch)
-	d.Rows = l.results[(l.K+1)%2].rows
+	d.Rows = l.rows(d.Since)
 	for _, e := range l.layout.Entries {
 		if e.Buffer {
 			continue

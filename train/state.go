@@ -108,27 +108,43 @@ func (t *Trainer) SnapshotJob(path, runID string, i int, classes []string) (chec
 func (t *Trainer) SnapshotBytes() int64 { return 4*int64(t.layout.Size+t.layout.Buffers) + 1<<20 }
 func (t *Trainer) StateBytes() int64    { return int64(3+len(t.EMA)) * t.SnapshotBytes() }
 
+// statePart is a flat array, and the buffers where it has them, and where a state keeps it.
+type statePart struct {
+	file, prefix  string
+	flat, buffers tensor.Tensor
+}
+
+// eachPart calls do for each array of the trainer with the file of the state that keeps it, up to the first error.
+func (t *Trainer) eachPart(s *checkpoint.State, do func(f *checkpoint.File, p statePart) error) error {
+	parts := []statePart{
+		{weightsFile, "", t.Online.W, t.Online.Buffers},
+		{optimizerFile, firstMoment, t.m, tensor.Tensor{}},
+		{optimizerFile, secondMoment, t.v, tensor.Tensor{}},
+	}
+	for i, d := range t.Config.EMA {
+		parts = append(parts, statePart{emaFile(d), "", t.EMA[i].W, tensor.Tensor{}})
+	}
+	for _, p := range parts {
+		f, ok := s.File(p.file)
+		if !ok {
+			return fmt.Errorf("train: state %s has no %s", s.Dir, p.file)
+		}
+		if err := do(f, p); err != nil {
+			return fmt.Errorf("train: %s: %w", filepath.Join(s.Dir, p.file), err)
+		}
+	}
+	return nil
+}
+
+// CheckState says what LoadState would refuse. A Forecast can be asked too.
+func (t *Trainer) CheckState(s *checkpoint.State) error {
+	return t.eachPart(s, func(f *checkpoint.File, p statePart) error { return t.checkFile(f.Get, p.prefix, !p.buffers.Absent()) })
+}
+
 // LoadState brings back what StateJob wrote.
 func (t *Trainer) LoadState(s *checkpoint.State) error {
 	m := s.Manifest
-	load := func(file, prefix string, flat, buffers tensor.Tensor) error {
-		f, ok := s.File(file)
-		if !ok {
-			return fmt.Errorf("train: state %s has no %s", s.Dir, file)
-		}
-		if err := t.load(f.Get, prefix, flat, buffers); err != nil {
-			return fmt.Errorf("train: %s: %w", filepath.Join(s.Dir, file), err)
-		}
-		return nil
-	}
-	err := errors.Join(
-		load(weightsFile, "", t.Online.W, t.Online.Buffers),
-		load(optimizerFile, firstMoment, t.m, tensor.Tensor{}),
-		load(optimizerFile, secondMoment, t.v, tensor.Tensor{}))
-	for i, d := range t.Config.EMA {
-		err = errors.Join(err, load(emaFile(d), "", t.EMA[i].W, tensor.Tensor{}))
-	}
-	if err != nil {
+	if err := t.eachPart(s, func(f *checkpoint.File, p statePart) error { return t.load(f.Get, p.prefix, p.flat, p.buffers) }); err != nil {
 		return err
 	}
 	sc := m.LossScale
@@ -185,10 +201,21 @@ func values(get func(string) (checkpoint.Named, bool), prefix string, e nn.Entry
 
 // CheckInit says what InitFrom would refuse. A Forecast can be asked too.
 func (t *Trainer) CheckInit(get func(string) (checkpoint.Named, bool)) error {
+	if err := t.checkFile(get, "", true); err != nil {
+		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// checkFile says what load would refuse.
+func (t *Trainer) checkFile(get func(string) (checkpoint.Named, bool), prefix string, buffers bool) error {
 	return checkpoint.Guard(func() error {
 		for _, e := range t.layout.Entries {
-			if _, err := values(get, "", e); err != nil {
-				return fmt.Errorf("train: %w", err)
+			if e.Buffer && !buffers {
+				continue
+			}
+			if _, err := values(get, prefix, e); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -420,6 +421,19 @@ func TestNonFiniteStepsAreSkipped(t *testing.T) {
 	if d.Since != 4 || d.Step != 7 || len(d.Norms) == 0 || d.Images != [2]uint64{16, 20} {
 		t.Errorf("evidence %+v", d)
 	}
+	for i, got := range d.Rows {
+		var want Row
+		tr.objective.Level(4, Draws{seed: c.Train.Seed, step: 4, place: i}, &want)
+		if got != want {
+			t.Errorf("image %d: levels %+v, those of the first bad step are %+v", i, got, want)
+		}
+	}
+	if len(d.Rows) != 4 {
+		t.Errorf("levels of %d images, want 4", len(d.Rows))
+	}
+	if want := "not finite from step 4 on, 3 in a row"; !strings.Contains(d.Error(), want) {
+		t.Errorf("got %q, want %q in it", d.Error(), want)
+	}
 	nonFinite := 0
 	for _, n := range d.Norms {
 		nonFinite += n.NonFinite
@@ -502,6 +516,106 @@ func TestRunStopsAndResumes(t *testing.T) {
 			continue
 		}
 		snap.Close()
+	}
+}
+
+// Once the run is somebody else's, nothing more is written: not even what was about to be saved.
+func TestRunWritesNoMoreWhenLost(t *testing.T) {
+	for lost, unwritten := range map[int]string{4: "", 5: "snapshots/" + checkpoint.SnapshotName(5, ""), 6: "states/" + checkpoint.StateName(6)} {
+		dir := t.TempDir()
+		c := toy(12, 4)
+		c.Every = Every{Status: Steps(4), Grid: Steps(4), Snapshot: Steps(5), State: Steps(3)}
+		tr := fresh(t, c)
+		gone := errors.New("somebody else's")
+		opts := Options{States: dir + "/states", Snapshots: dir + "/snapshots", Manifest: checkpoint.Manifest{RunID: "r"}, Writes: true,
+			Hooks: Hooks{
+				Tick: func(k Tick) error { t.Errorf("lost at %d: a tick at %d", lost, k.Step); return nil },
+				Grid: func(step int) error { t.Errorf("lost at %d: a grid at %d", lost, step); return nil },
+				Lost: func() error {
+					if tr.K >= lost {
+						return gone
+					}
+					return nil
+				},
+			}}
+		if lost > 4 { // the first to be asked is the save
+			opts.Tick, opts.Grid = nil, nil
+		}
+		l := loader(c, 0, 0, 1)
+		err := Run(context.Background(), tr, l, opts)
+		l.Close()
+		if !errors.Is(err, gone) || tr.K != lost {
+			t.Errorf("lost at %d: got %v at step %d", lost, err, tr.K)
+		}
+		if _, err := os.Stat(filepath.Join(dir, unwritten)); unwritten != "" && !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("lost at %d: %s was written, %v", lost, unwritten, err)
+		}
+	}
+}
+
+// What became of a save is told as soon as it is known, not at the next save.
+func TestRunTellsOfASaveAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	c := toy(40, 4)
+	c.Every = Every{State: Steps(5)}
+	tr := fresh(t, c)
+	states := dir + "/states"
+	foreign := filepath.Join(states, checkpoint.StateName(5)) // a state of another run: it is not replaced, which is an error
+	if err := checkpoint.WriteState(states, 5, map[string][]checkpoint.Named{"x.safetensors": nil}, checkpoint.Manifest{RunID: "other", Config: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	l := loader(c, 0, 0, 1)
+	defer l.Close()
+	slow := func() bool { // leaves the writer time
+		time.Sleep(20 * time.Millisecond)
+		return false
+	}
+	err := Run(context.Background(), tr, l, Options{States: states, Snapshots: dir + "/snapshots", Manifest: checkpoint.Manifest{RunID: "r"}, Writes: true, Stop: slow})
+	if err == nil || !strings.Contains(err.Error(), foreign) || tr.K >= 10 {
+		t.Errorf("got %v at step %d, want the error of step 5's state before step 10", err, tr.K)
+	}
+}
+
+// A state is looked at before anything is done with it: what LoadState would refuse, a forecast says.
+func TestCheckState(t *testing.T) {
+	c := toy(12, 4)
+	tr := fresh(t, c)
+	steps(t, tr, 1)
+	dir := t.TempDir()
+	job, err := tr.StateJob(dir, checkpoint.Manifest{RunID: "r"})
+	if err == nil {
+		err = job(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := checkpoint.OpenLatest(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, x := range []struct {
+		change func(*Config)
+		want   string
+	}{
+		{func(c *Config) { c.Optim.LR = 7 }, ""},
+		{func(c *Config) { c.EMA = append(c.EMA[:1:1], 0.9) }, "has no ema-0.9.safetensors"},
+		{func(c *Config) { c.Model.Channels = 16 }, "weights.safetensors"},
+		{func(c *Config) { c.Model.Classes = 0 }, ""},
+	} {
+		now := c
+		x.change(&now)
+		f, err := NewForecast(open(t), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := f.CheckState(s)
+		if (got == nil) != (x.want == "") || got != nil && !strings.Contains(got.Error(), x.want) {
+			t.Errorf("got %v, want %q in it", got, x.want)
+		}
+		if got != nil && strings.Contains(got.Error(), "\n") {
+			t.Errorf("more than one error: %v", got)
+		}
 	}
 }
 

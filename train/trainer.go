@@ -354,6 +354,16 @@ func (t *Trainer) fill(b data.Batch, j int, res *results) error {
 	return nil
 }
 
+// rows are the levels of a step on this rank, as fill draws them.
+func (t *Trainer) rows(step int) []Row {
+	local := t.n * t.parts
+	rows := make([]Row, local)
+	for i := range rows {
+		t.objective.Level(step, Draws{seed: t.Config.Train.Seed, step: step, place: t.comm.Rank()*local + i}, &rows[i])
+	}
+	return rows
+}
+
 // uploadGiven forms the noisy pair on the host, in float64, rounded once.
 func (t *Trainer) uploadGiven(rows []Row, place0 int) error {
 	elems := t.in.imageSize()

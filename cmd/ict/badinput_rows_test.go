@@ -462,6 +462,8 @@ func badInputs() []section {
 		{"Resume", []mistake{
 			{input: "another configuration", args: "train --config tiny.yaml --out a --set model.dropout=0.2 --seed 5", code: 2, says: []string{"not resuming", "model.dropout    run 0    now 0.2", "--allow-change model.dropout,train.seed"}},
 			{input: "other steps", args: "train --config tiny.yaml --out a --steps 50", code: 2, says: []string{"train.steps", "run 20", "now 50", "--allow-change objective.s1,train.steps"}},
+			{input: "another batch", args: "train --config tiny.yaml --out a --steps 30 --batch 16 --allow-change train.batch,train.steps,objective.s1", code: 2, says: []string{"train.batch", "run 8", "now 16", "--init"}},
+			{input: "a stop behind the state", args: "train --config tiny.yaml --out a --steps 30 --allow-change train.steps,objective.s1 --stop-at 20", code: 2, says: []string{"--stop-at 20", "at step 20 already"}},
 			{input: "another data set", args: "train --config tiny.yaml --out a --data big.pack", code: 2, says: []string{"8×8×3", "16×16×3"}},
 			{input: "the data set gone", prep: remove("s.pack"), args: "train --out a", code: 1, says: []string{"s.pack", "no such file", "--data PATH"}},
 			{input: "--allow-change of an unknown key", args: "train --out a --allow-change model.dropuot", code: 2, says: []string{"--allow-change", "did you mean model.dropout?"}},

@@ -448,7 +448,7 @@ func openState(path, ema string) (*weights, error) {
 		return nil, err
 	}
 	m := s.Manifest
-	w := &weights{path: path, kind: "state", step: m.Step, images: m.Images, json: m.Config, close: s.Close}
+	w := &weights{path: path, kind: "state", step: m.Step, images: m.Images, classes: m.Classes, json: m.Config, close: s.Close}
 	for _, f := range m.Files {
 		file, _ := s.File(f.Name)
 		w.files = append(w.files, namedFile{f.Name, file})

@@ -19,10 +19,10 @@ type evidence struct {
 	Step        int         `json:"step"`           // at which it was seen
 	FirstBad    int         `json:"first_bad_step"` // of the row of skipped steps
 	LossScale   float32     `json:"loss_scale"`
-	Images      [2]uint64   `json:"image_numbers"` // first and end, of the first bad step
-	DataIndices []int       `json:"data_indices"`  // entries of the set, of those images
-	Levels      []levelNote `json:"levels"`        // of the newest step
-	Norms       []normNote  `json:"gradient_norms"`
+	Images      [2]uint64   `json:"image_numbers"`   // first and end, of the first bad step
+	DataIndices []int       `json:"data_indices"`    // entries of the set, of those images
+	Levels      []levelNote `json:"levels"`          // of the same images
+	Norms       []normNote  `json:"gradient_norms"`  // of the newest step
 	BadValue    string      `json:"first_bad_value"` // op and direction, by a rerun of the first bad step
 	LastState   string      `json:"last_good_state"`
 }
@@ -90,8 +90,7 @@ func divergence(d *train.Diverged, blame string, c train.Config, ds data.Dataset
 		err = os.WriteFile(filepath.Join(dir, "evidence.json"), append(b, '\n'), 0o600)
 	}
 	var m strings.Builder
-	fmt.Fprintf(&m, "diverged: gradient not finite in %d steps in a row, %s to %s, with the loss scale at its floor, %g", d.Step-d.Since,
-		comma(d.Since), comma(d.Step-1), d.Scale.S)
+	fmt.Fprintf(&m, "diverged: gradient not finite from step %s on, %d in a row with the loss scale at its floor, %g", comma(d.Since), d.Scale.Bad, d.Scale.S)
 	fmt.Fprintf(&m, "\n  first bad value: %s", blame)
 	if bad > 0 {
 		fmt.Fprintf(&m, "\n  not finite: the gradients of %d of %d parameters, the first %s", bad, len(d.Norms), first)

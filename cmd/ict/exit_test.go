@@ -71,3 +71,11 @@ func TestMessage(t *testing.T) {
 		}
 	}
 }
+
+func TestIdentified(t *testing.T) {
+	for hash, want := range map[string]bool{"0123456789ab": true, "0123456789ab+changes": false, "unknown": false} {
+		if got := identified(hash); got != want {
+			t.Errorf("%s: got %v, want %v", hash, got, want)
+		}
+	}
+}

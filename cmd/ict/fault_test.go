@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ict/internal/rundir"
 )
 
 // faulty is a run for faults to happen to: the program, a set of images, and the run's folder.
@@ -212,6 +215,12 @@ func TestFaultFileSizeLimit(t *testing.T) {
 	f := newFaulty(t, "", "--steps", "30", "--set", "every.state=10", "--set", "every.snapshot=10", "--set", "every.grid=5")
 	s := f.start(exec.Command("bash", append([]string{"-c", `ulimit -f 40 && exec "$0" "$@"`, f.ict}, f.trainArgs()...)...)) // of 1,024 bytes
 	text := f.ends(s, 1, "a save was dropped: .*/states/.*file too large", "a save was dropped: .*/snapshots/.*file too large", "events: .*file too large; going on without", "step 30/30")
+	if !regexp.MustCompile(`(?s)a save was dropped: [^\n]*/states/step-00000010.*step 19/30`).MatchString(text) {
+		t.Errorf("the state of step 10 is not missed before step 19:\n%s", text)
+	}
+	if n := strings.Count(text, "file too large"); n != len(regexp.MustCompile(`(?m)^(warning: |\{|  [0-9]+  ).*file too large$|file too large; going on`).FindAllString(text, -1)) {
+		t.Errorf("a cause is told more than once in a line:\n%s", text)
+	}
 	if regexp.MustCompile(`state .* ago`).MatchString(text) {
 		t.Errorf("the progress line knows a state that is not there:\n%s", text)
 	}
@@ -317,7 +326,7 @@ func TestFaultDataSwapped(t *testing.T) {
 	f.ends(f.train(), 2, "was trained with another configuration; not resuming", `\n  data    run 64 images, [0-9a-f]{16}    now 64 images, [0-9a-f]{16}\n`,
 		"to change it on purpose: --allow-change data;")
 	f.ends(f.train("--allow-change", "data", "--stop-at", "5"), 10, "data changes from 64 images, .* as --allow-change admits")
-	if !strings.Contains(f.read("run.json"), `"data"`) {
+	if !strings.Contains(f.read("run.json"), `"data=64 images, `) {
 		t.Error("run.json does not say what was admitted")
 	}
 	f.ends(f.train("--stop-at", "7"), 10) // it is the run's set from now on
@@ -342,7 +351,10 @@ func TestFaultLock(t *testing.T) {
 	if !strings.Contains(f.read("lock"), fmt.Sprint(s.Process.Pid)) {
 		t.Error("the lock does not name who died")
 	}
-	f.ends(f.train("--stop-at", "1"), 10, "resumed from .*/states/step-")
+	if err := os.WriteFile(filepath.Join(f.run, "STOP"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 10, "resumed from .*/states/step-")
 }
 
 // The heartbeat moves while steps go on, and stays where it was when the process is gone.
@@ -392,6 +404,80 @@ func TestFaultStates(t *testing.T) {
 	spoil("step-00000005")
 	spoil("step-00000007")
 	f.ends(f.train(), 14, "no state is whole")
+}
+
+// A limit announced by SIGUSR1 is not yet impatience: the SIGTERM that follows lets the step end, the next one does not.
+func TestFaultSignalsInTurn(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "1M", "--batch", "2048", "--micro-batch", "2048")
+	s := f.train()
+	f.until(s, "grids/init.png", "")
+	for _, x := range []struct {
+		signal syscall.Signal
+		logged string
+	}{{syscall.SIGUSR1, "SIGUSR1: stopping"}, {syscall.SIGTERM, "SIGTERM: stopping"}} {
+		if err := s.Process.Signal(x.signal); err != nil {
+			t.Fatal(err)
+		}
+		f.until(s, "log.txt", x.logged)
+	}
+	f.ends(s, 10, "stopped on request")
+}
+
+// A lock that is removed under a trainer lets another one in; the first stops and leaves the run to it.
+func TestFaultLockRemoved(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "1M", "--set", "every.state=5")
+	first := f.train()
+	f.until(first, "states/latest", "step")
+	if err := os.Remove(filepath.Join(f.run, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(first, 1, "lock: the file was removed while the run was in use")
+	if strings.Contains(f.read("status.json"), `"state":"failed"`) || strings.Contains(f.read("run.json"), `"stop"`) {
+		t.Error("it wrote although the run was another's")
+	}
+}
+
+// After a resume the heartbeat tells the images of the run from its first beat.
+func TestFaultHeartbeatOfAResume(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "1M")
+	f.ends(f.train("--stop-at", "20"), 10)
+	s := f.train("--set", "every.status=1h")
+	f.until(s, "status.json", `"state":"training"`)
+	if got := f.read("status.json"); !strings.Contains(got, `"images":160,`) {
+		t.Errorf("got %s, want 160 images", got)
+	}
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(s, 10)
+}
+
+// A start that is refused for want of space leaves no run behind.
+func TestFaultNoRoomToStart(t *testing.T) {
+	f := newFaulty(t, filepath.Join(mount(t, 1), "run"), "--steps", "30")
+	f.ends(f.train(), 1, "free under .*, two states need .*; free some, or choose another --out")
+	if _, err := os.Stat(f.run); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is there: %v", f.run, err)
+	}
+}
+
+// A start that fails before its first step notes where it stood.
+func TestFailedStartKnowsItsStep(t *testing.T) {
+	dir, err := rundir.Create(filepath.Join(t.TempDir(), "run"))
+	must(t, err)
+	unlock, err := dir.Lock()
+	must(t, err)
+	defer unlock()
+	must(t, dir.AppendStart(rundir.Start{Step: 20}))
+	r := &session{dir: dir, step: 20}
+	if err := r.failed(syscall.EIO); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	h, err := dir.History()
+	must(t, err)
+	if s := h.Starts[0].Stop; s == nil || s.Step != 20 || s.Code != 1 {
+		t.Errorf("got %+v, want a stop at step 20 with code 1", s)
+	}
 }
 
 // Without run.json a run is who its states say: it replaces its own damaged state when it comes by, and retires old ones.

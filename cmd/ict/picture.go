@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"image"
 	"image/png"
@@ -29,12 +28,12 @@ func encodePNG(w io.Writer, img image.Image, note string) error {
 	chunk := append([]byte("iTXtict\x00\x00\x00\x00\x00"), note...)
 	text := binary.BigEndian.AppendUint32(nil, uint32(len(chunk)-4))
 	text = binary.BigEndian.AppendUint32(append(text, chunk...), crc32.ChecksumIEEE(chunk))
-	var errs error
 	for _, part := range [][]byte{b.Bytes()[:header], text, b.Bytes()[header:]} {
-		_, err := w.Write(part)
-		errs = errors.Join(errs, err)
+		if _, err := w.Write(part); err != nil {
+			return err
+		}
 	}
-	return errs
+	return nil
 }
 
 // checkPicture refuses grids of more pixels than a picture is made of here: it is held in memory several times.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ict/checkpoint"
@@ -44,20 +45,30 @@ func (r *session) openRun() error {
 	if err := r.openState(); err != nil {
 		return err
 	}
-	if exists(config) {
+	if info, err := os.Stat(config); err == nil && info.Size() > 0 {
 		c, err := readRunConfig(config)
 		if err != nil {
 			return usage(err)
 		}
-		r.before = &c
+		r.before, r.described = &c, true
 	} else if r.state != nil {
-		c, err := train.DecodeConfig(r.state.Manifest.Config, train.Config{})
+		r.u.warn("%s is missing or empty; the configuration is that of %s", config, r.state.Dir)
+		c, err := r.stateConfig()
 		if err != nil {
-			return withCode(exitDamaged, fmt.Errorf("%s: %w", r.state.Dir, err))
+			return err
 		}
 		r.before = &c
 	}
 	return nil
+}
+
+// stateConfig is the configuration that the state was trained with.
+func (r *session) stateConfig() (train.Config, error) {
+	c, err := train.DecodeConfig(r.state.Manifest.Config, train.Config{})
+	if err != nil {
+		return c, withCode(exitDamaged, fmt.Errorf("%s: %w", r.state.Dir, err))
+	}
+	return c, nil
 }
 
 // lock takes the run for this process.
@@ -67,7 +78,10 @@ func (r *session) lock(dir *rundir.Dir, err error) error {
 	}
 	r.dir, r.out = dir, dir.Path()
 	r.closers = append(r.closers, dir.Close)
-	dir.SetRunID(checkpoint.NewestRunID(dir.States())) // if run.json is gone
+	if id := checkpoint.NewestRunID(dir.States()); id != "" && !exists(dir.RunJSON()) {
+		r.u.warn("%s is missing: a new history begins; by its states this is run %s", dir.RunJSON(), id)
+		dir.SetRunID(id)
+	}
 	unlock, err := dir.Lock()
 	if errors.Is(err, rundir.ErrLocked) {
 		return usage(err)
@@ -144,66 +158,183 @@ func (r *session) inherit() {
 // dataKey stands for the content of the image set in --allow-change. Its path is free: a set may move.
 const dataKey = "data"
 
-// compare refuses a changed configuration, unless --allow-change admits each key.
+// batchKey is never admitted: everything that a run draws is numbered by it.
+const batchKey = "train.batch"
+
+// compare refuses a changed configuration, unless --allow-change admits each key, or has admitted the same value at a start that left
+// no state.
 func (r *session) compare() error {
+	var allowed []string
 	for _, list := range r.c.StringSlice("allow-change") {
 		for key := range strings.SplitSeq(list, ",") {
 			key = strings.TrimSpace(key)
 			if key != dataKey && !slices.Contains(keys(), key) {
 				return usagef("--allow-change: unknown key %s%s", key, suggestKey("", key))
 			}
-			r.allowed = append(r.allowed, key)
+			allowed = append(allowed, key)
 		}
 	}
+	r.allowed = allowed
 	if r.before == nil {
 		return nil
 	}
-	was := *r.before
-	if r.state != nil {
-		var err error
-		if was, err = train.DecodeConfig(r.state.Manifest.Config, train.Config{}); err != nil {
-			return withCode(exitDamaged, fmt.Errorf("%s: %w", r.state.Dir, err))
-		}
+	changes, earlier, err := r.changes()
+	if err != nil {
+		return err
 	}
 	var refused []train.Change
-	var admitted []string
-	changes := train.Changes(was, r.s.Config)
-	if r.state != nil && r.state.Manifest.Data != "" && r.state.Manifest.Data != r.data {
-		changes = append(changes, train.Change{Key: dataKey, Run: r.state.Manifest.Data, Now: r.data})
-	}
 	for _, d := range changes {
-		if slices.Contains(r.allowed, d.Key) {
-			admitted = append(admitted, d.Key)
-			also := ""
-			if d.Key == "train.precision" {
-				also = "; the loss scale begins anew"
-			}
-			r.u.warn("%s changes from %s to %s, as --allow-change admits%s", d.Key, bareJSON(d.Run), bareJSON(d.Now), also)
-		} else {
+		why := ""
+		switch {
+		case d.Key == batchKey && r.state != nil:
+		case slices.Contains(allowed, d.Key):
+			why = "--allow-change admits"
+		case slices.Contains(earlier, remembered(d)):
+			why = "an earlier start admitted"
+		}
+		if why == "" {
 			refused = append(refused, d)
+			continue
+		}
+		r.admitted = append(r.admitted, d)
+		also := ""
+		if d.Key == "train.precision" {
+			also = "; the loss scale begins anew"
+		}
+		r.u.warn("%s changes from %s to %s, as %s%s", d.Key, bareJSON(d.Run), bareJSON(d.Now), why, also)
+		if d.Key == dataKey {
+			if was, now := r.classNames(r.state.Manifest.Classes); was != "" {
+				r.u.warn("classes change their names, as %s: %s becomes %s", why, was, now)
+			}
 		}
 	}
-	r.allowed = admitted
 	if len(refused) == 0 {
 		return nil
 	}
+	return usage(errors.New(r.refusal(refused)))
+}
+
+// changes are the differences between what the state, or without one the run, was trained with and what it is to go on with, and the
+// changes that starts from this state on have admitted already.
+func (r *session) changes() (list []train.Change, earlier []string, err error) {
+	if r.state == nil {
+		return train.Changes(*r.before, r.s.Config), nil, nil
+	}
+	m := r.state.Manifest
+	was, err := r.stateConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	list = train.Changes(was, r.s.Config)
+	names, _ := r.classNames(m.Classes)
+	if m.Data != "" && m.Data != r.data || names != "" {
+		list = append(list, train.Change{Key: dataKey, Run: m.Data, Now: r.data})
+	}
+	dir, err := rundir.Open(r.out)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := dir.History()
+	if err := dir.Close(); err != nil {
+		return nil, nil, err
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, s := range h.Starts {
+		if s.Step >= m.Step {
+			earlier = append(earlier, s.Allowed...)
+		}
+	}
+	return list, earlier, nil
+}
+
+// remembered is an admitted change as run.json keeps it.
+func remembered(d train.Change) string { return d.Key + "=" + bareJSON(d.Now) }
+
+// classNames are the classes whose names in a file of weights and in the image set differ, with both names; empty if none does, if the
+// file does not know them, or if the network has no classes.
+func (r *session) classNames(was []string) (before, now string) {
+	names := r.ds.ClassNames()
+	if r.s.Model.Classes == 0 || len(was) == 0 || len(names) == 0 {
+		return "", ""
+	}
+	const most = 3
+	var a, b []string
+	for i := range max(len(was), len(names)) {
+		if x, y := nameAt(was, i), nameAt(names, i); x != y {
+			a, b = append(a, fmt.Sprintf("%d %s", i, x)), append(b, fmt.Sprintf("%d %s", i, y))
+		}
+	}
+	if n := len(a); n > most {
+		more := fmt.Sprintf("and %d more", n-most)
+		a, b = append(a[:most], more), append(b[:most], more)
+	}
+	return strings.Join(a, ", "), strings.Join(b, ", ")
+}
+
+// nameAt is a class's name for a message.
+func nameAt(names []string, i int) string {
+	if i >= len(names) {
+		return "nothing"
+	}
+	q := strconv.Quote(names[i])
+	return q[1 : len(q)-1]
+}
+
+// refusal shows the changes that nobody admitted in two columns.
+func (r *session) refusal(refused []train.Change) string {
 	wide, wideRun := 0, 0
-	var names []string
+	var names []string // that may be admitted
 	for _, d := range refused {
 		wide, wideRun = max(wide, len(d.Key)), max(wideRun, len(bareJSON(d.Run)))
-		names = append(names, d.Key)
+		if d.Key != batchKey || r.state == nil {
+			names = append(names, d.Key)
+		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s was trained with another configuration; not resuming\n", r.out)
+	fmt.Fprintf(&b, "%s was trained with another configuration; not resuming", r.out)
 	for _, d := range refused {
-		fmt.Fprintf(&b, "  %-*s    run %-*s    now %s\n", wide, d.Key, wideRun, bareJSON(d.Run), bareJSON(d.Now))
+		fmt.Fprintf(&b, "\n  %-*s    run %-*s    now %s", wide, d.Key, wideRun, bareJSON(d.Run), bareJSON(d.Now))
 	}
-	it := "it"
-	if len(refused) > 1 {
-		it = "them"
+	if slices.Contains(names, dataKey) {
+		if was, now := r.classNames(r.state.Manifest.Classes); was != "" {
+			fmt.Fprintf(&b, "\n  classes have other names: %s was, %s is", was, now)
+		}
 	}
-	fmt.Fprintf(&b, "  to change %s on purpose: --allow-change %s; for a new run choose another --out", it, strings.Join(names, ","))
-	return usage(errors.New(b.String()))
+	if len(names) < len(refused) {
+		fmt.Fprintf(&b, "\n  %s stays as it is: the images and all draws are numbered by it; for another one begin a new run, --out and --init with a snapshot of %s",
+			batchKey, r.out)
+	}
+	if len(names) > 0 {
+		it := "it"
+		if len(names) > 1 {
+			it = "them"
+		}
+		fmt.Fprintf(&b, "\n  to change %s on purpose: --allow-change %s; for a new run choose another --out", it, strings.Join(names, ","))
+	}
+	return b.String()
+}
+
+// checkState refuses, before anything is written, a configuration that the state does not fit.
+func (r *session) checkState() error {
+	if r.state == nil {
+		return nil
+	}
+	err := r.f.CheckState(r.state)
+	if err == nil || errors.Is(err, checkpoint.ErrDamaged) || len(r.admitted) == 0 {
+		return err
+	}
+	return usage(fmt.Errorf("%s\n  the state does not fit with another %s: go on without this change, or begin a new run, --out and --init with a snapshot of %s",
+		message(err), strings.Join(r.changedKeys(), ", "), r.out))
+}
+
+// changedKeys are those of the changes that were admitted.
+func (r *session) changedKeys() (list []string) {
+	for _, d := range r.admitted {
+		list = append(list, d.Key)
+	}
+	return list
 }
 
 // bareJSON is a value without quotes; nothing where the key is not there.
@@ -216,6 +347,10 @@ func bareJSON(s string) string {
 
 // createRun makes the folder of a new run, or notes in a run's own that it goes on.
 func (r *session) createRun() error {
+	r.weights = r.weightsText()
+	if err := r.checkRoom(); err != nil {
+		return err
+	}
 	fresh := r.dir == nil
 	if fresh {
 		dir, err := (*rundir.Dir)(nil), error(nil)
@@ -231,11 +366,7 @@ func (r *session) createRun() error {
 			return usagef("%s has just been started by another process; the same command again goes on with it", r.out)
 		}
 	}
-	r.weights = r.weightsText()
-	if err := r.checkRoom(); err != nil {
-		return err
-	}
-	if fresh || r.before == nil || !reflect.DeepEqual(*r.before, r.s.Config) {
+	if !r.described || !reflect.DeepEqual(*r.before, r.s.Config) {
 		text, err := configYAML(r.s.Config, nil)
 		if err != nil {
 			return err
@@ -252,37 +383,96 @@ func (r *session) createRun() error {
 		r.u.logInto(f, layout)
 	}
 	r.u.buildLog()
-	step := 0
 	if r.state != nil {
-		step = r.state.Manifest.Step
+		r.step = r.state.Manifest.Step
 		r.sameBits()
 	}
-	if err := r.dir.TruncateAfter(step); err != nil {
+	if r.before != nil { // else what is there is not this run's
+		if err := r.retire(); err != nil {
+			return err
+		}
+	}
+	if err := r.dir.TruncateAfter(r.step); err != nil {
 		return err
 	}
-	if step == 0 { // of a start that never reached a state
+	if r.step == 0 { // of a start that never reached a state
 		if err := os.Remove(r.dir.StatsJSONL()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
-	if err := r.openBoard(step); err != nil {
+	if err := r.openBoard(r.step); err != nil {
 		return err
 	}
 	hash, _ := buildOf()
+	var allowed []string
+	for _, d := range r.admitted {
+		allowed = append(allowed, remembered(d))
+	}
 	return r.dir.AppendStart(rundir.Start{
 		Build: hash, Kernels: r.dev.kernels(), Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),
-		Weights: r.weights, Step: step, Allowed: r.allowed,
+		Weights: r.weights, Step: r.step, Allowed: allowed,
 	})
+}
+
+// retire removes the snapshots and grids that the run had made beyond the step from which it goes on: they come again, or belong to
+// what was given up. The grid of an end that is the end no longer is one like the others.
+func (r *session) retire() error {
+	gone, err := checkpoint.RetireSnapshots(r.dir.Snapshots(), r.dir.RunID(), r.step)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(r.dir.Grids())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		path := filepath.Join(r.dir.Grids(), e.Name())
+		step, last := 0, e.Name() == finalGrid
+		if last {
+			if step = r.s.Train.Steps; r.state != nil {
+				was, err := r.stateConfig()
+				if err != nil {
+					return err
+				}
+				step = was.Train.Steps
+			}
+		} else if n, err := fmt.Sscanf(e.Name(), "step-%d.png", &step); n != 1 || err != nil || e.Name() != checkpoint.StateName(step)+".png" {
+			continue
+		}
+		switch {
+		case !e.Type().IsRegular():
+		case step > r.step:
+			gone = append(gone, path)
+			err = os.Remove(path)
+		case last && step < r.s.Train.Steps:
+			err = os.Rename(path, filepath.Join(r.dir.Grids(), checkpoint.StateName(step)+".png"))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if n := len(gone); n > 0 {
+		const most = 4
+		text := strings.Join(gone[:min(n, most)], ", ")
+		if n > most {
+			text += fmt.Sprintf(" and %d more", n-most)
+		}
+		r.u.say("removed %s: made beyond step %s, from which the run goes on", text, comma(r.step))
+	}
+	return nil
 }
 
 // checkRoom looks for room for two states before anything is trained.
 func (r *session) checkRoom() error {
-	need := 2 * r.f.StateBytes()
-	err := checkpoint.Room(r.out, need)
-	if errors.Is(err, checkpoint.ErrSpace) {
-		return fmt.Errorf("%s free under %s, two states need %s; free some, or choose another --out", freeText(r.out), r.out, bytesText(need))
+	need, at := 2*r.f.StateBytes(), r.out
+	if at == "" {
+		at = "runs"
 	}
-	return err
+	err := checkpoint.Room(at, need)
+	if errors.Is(err, checkpoint.ErrSpace) {
+		return fmt.Errorf("%s free under %s, two states need %s; free some, or choose another --out", freeText(at), at, bytesText(need))
+	}
+	return about("--out", at, err)
 }
 
 // sameBits says whether what follows will be what an uninterrupted run would have done.
@@ -302,9 +492,24 @@ func (r *session) sameBits() {
 			differs = append(differs, fmt.Sprintf("%s (%s, now %s)", k.what, k.was, k.now))
 		}
 	}
-	if len(differs) == 0 {
-		r.weights += "; same bits as without the break"
-		return
+	others := ""
+	if len(differs) > 0 {
+		others = "other " + strings.Join(differs, ", ")
 	}
-	r.weights += "; same images and draws, equal up to rounding: other " + strings.Join(differs, ", ")
+	switch {
+	case len(r.admitted) > 0:
+		r.weights += "; changed: " + strings.Join(r.changedKeys(), ", ")
+		if others != "" {
+			r.weights += "; " + others
+		}
+	case others != "":
+		r.weights += "; same images and draws, equal up to rounding: " + others
+	case !identified(hash):
+		r.weights += "; same images and draws; the same bits if the program is the same, which its build, " + hash + ", does not say"
+	default:
+		r.weights += "; same bits as without the break"
+	}
 }
+
+// identified reports whether a build's name stands for one program alone.
+func identified(hash string) bool { return hash != "unknown" && !strings.HasSuffix(hash, "+changes") }

@@ -520,12 +520,18 @@ func (d *drawing) outOfMemory(dev *device, err error) error {
 	return withCode(exitMemory, errors.New(text))
 }
 
-// tensor gives a parameter as model.LoadWeights asks for it. Averages in states have no buffers: those lie with the weights.
-func (w *weights) tensor(name string) ([]int, []float32, bool) {
+// get finds a tensor of the network. Averages in states have no buffers: those lie with the weights.
+func (w *weights) get(name string) (checkpoint.Named, bool) {
 	t, ok := w.file.Get(name)
 	if !ok && w.online != nil {
 		t, ok = w.online.Get(name)
 	}
+	return t, ok
+}
+
+// tensor gives a parameter as model.LoadWeights asks for it.
+func (w *weights) tensor(name string) ([]int, []float32, bool) {
+	t, ok := w.get(name)
 	if !ok || t.DType != checkpoint.F32 {
 		return nil, nil, false
 	}

@@ -48,15 +48,23 @@ func listen(u *ui, leave func(code int)) *wishes {
 	w := &wishes{ch: make(chan os.Signal, 8)}
 	signal.Notify(w.ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
+		asked := false // by SIGINT or SIGTERM: a second one does not wait
 		for s := range w.ch {
+			urgent := s == syscall.SIGINT || s == syscall.SIGTERM
 			switch {
 			case s == syscall.SIGUSR2:
 				w.save.Store(true)
 				u.say("%v: saving a state", s)
-			case !w.stop.Swap(true):
-				u.say("%s: stopping after this step, with a state saved; once more leaves at once", signalName(s))
-			case s != syscall.SIGUSR1:
+			case urgent && asked:
 				leave(128 + int(s.(syscall.Signal)))
+			case urgent:
+				u.say("%s: stopping after this step, with a state saved; once more leaves at once", signalName(s))
+			case !w.stop.Load():
+				u.say("%s: stopping after this step, with a state saved", signalName(s))
+			}
+			if s != syscall.SIGUSR2 {
+				w.stop.Store(true)
+				asked = asked || urgent
 			}
 		}
 	}()

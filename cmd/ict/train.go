@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,12 @@ func trainCommand() *cli.Command {
 	}
 }
 
+// getter finds a tensor of a file, or of several.
+type getter = func(name string) (checkpoint.Named, bool)
+
+// finalGrid is the picture of a run's end.
+const finalGrid = "final.png"
+
 // session is one start of `ict train`.
 type session struct {
 	c   *cli.Context
@@ -57,6 +64,7 @@ type session struct {
 
 	s        *settings
 	before   *train.Config // of the run that is resumed
+	step     int           // from which it goes on
 	ds       data.Dataset
 	data     string // fingerprint of ds
 	dev      *device
@@ -66,13 +74,16 @@ type session struct {
 	dir      *rundir.Dir
 	board    *board
 	state    *checkpoint.State // to resume from
-	init     *checkpoint.File  // weights of a new run; nil: random, or of the state
+	init     getter            // weights of a new run; nil: random, or of the state
 	t        *train.Trainer
 
-	allowed []string
-	weights string // where they came from
-	begin   time.Time
-	closers []func() error
+	allowed   []string       // keys of --allow-change
+	admitted  []train.Change // from what the state was trained with
+	described bool           // the run's config.yaml is there
+	lost      bool           // the run is no longer this process's
+	weights   string         // where they came from
+	begin     time.Time
+	closers   []func() error
 }
 
 func (r *session) close() error {
@@ -98,15 +109,19 @@ func (r *session) run() error {
 	if err := r.plan(); err != nil {
 		return err
 	}
+	if err := r.checkState(); err != nil {
+		return err
+	}
 	if r.c.Bool("dry-run") {
 		return r.outOfMemory(r.dryRun())
 	}
 	if err := r.openInit(); err != nil {
 		return err
 	}
-	if r.state != nil && r.state.Manifest.Step >= r.s.Train.Steps {
-		r.u.say("%s is complete: %s of %s steps", r.out, comma(r.state.Manifest.Step), comma(r.s.Train.Steps))
-		return r.results(r.state.Manifest.Step, "complete")
+	if r.state != nil {
+		if done, err := r.nothingToDo(r.state.Manifest.Step); done || err != nil {
+			return err
+		}
 	}
 	if err := r.createRun(); err != nil {
 		return err
@@ -118,9 +133,38 @@ func (r *session) run() error {
 	return r.outOfMemory(r.train())
 }
 
+// nothingToDo says so of a run that is complete, and refuses a stop that lies behind the state: whoever repeats it would never get on.
+func (r *session) nothingToDo(step int) (done bool, err error) {
+	if stop := optional(r.c, "stop-at"); step < r.s.Train.Steps {
+		if stop > 0 && step >= stop {
+			return false, usagef("--stop-at %d: %s is at step %s already; name a later step, or leave the flag away", stop, r.out, comma(step))
+		}
+		return false, nil
+	}
+	if missing := r.missing(step); len(missing) > 0 {
+		r.u.say("%s is complete, but %s is not there; making it again", r.out, strings.Join(missing, ", "))
+		return false, nil
+	}
+	r.u.say("%s is complete: %s of %s steps", r.out, comma(step), comma(r.s.Train.Steps))
+	return true, r.results(step, "complete")
+}
+
+// missing are the last grid and the last snapshots of a complete run that are not there.
+func (r *session) missing(step int) (list []string) {
+	want := []string{filepath.Join(r.out, "grids", finalGrid)}
+	for i, d := range r.s.EMA {
+		rate := train.EMAName(d)
+		if i == 0 {
+			rate = ""
+		}
+		want = append(want, filepath.Join(r.out, "snapshots", checkpoint.SnapshotName(step, rate)))
+	}
+	return slices.DeleteFunc(want, exists)
+}
+
 // failed writes down what kept a start from its first step.
 func (r *session) failed(err error) error {
-	if e := r.dir.AppendStop(rundir.Stop{Code: exitCode(err), Reason: message(err)}); e != nil {
+	if e := r.dir.AppendStop(rundir.Stop{Step: r.step, Code: exitCode(err), Reason: message(err)}); e != nil {
 		r.u.warn("%v", e)
 	}
 	return err
@@ -328,15 +372,15 @@ func (r *session) buildTrainer() error {
 		err = errors.Join(err, r.state.Close())
 		r.state = nil
 	case r.init != nil:
-		err = r.t.InitFrom(r.init.Get)
+		err = r.t.InitFrom(r.init)
 	default:
 		err = r.t.Init()
 	}
 	return err
 }
 
-// openInit opens the file of weights that a new run starts from: a snapshot, a run, or any file of ours. It is looked at before anything
-// is written.
+// openInit opens the file of weights that a new run starts from: a snapshot, a state, a run, or any file of ours. It is looked at before
+// anything is written.
 func (r *session) openInit() error {
 	path := r.s.Train.Init
 	if r.state != nil || path == "random" {
@@ -345,22 +389,41 @@ func (r *session) openInit() error {
 	w, err := openWeights(path, "")
 	switch {
 	case err == nil:
-		r.init = w.file
 		r.closers = append(r.closers, w.close)
+		r.init = w.get
+		if err := r.compareNames(path, w.classes); err != nil {
+			return err
+		}
 	case errors.Is(err, checkpoint.ErrDamaged) || errors.Is(err, fs.ErrNotExist):
 		return about("--init", path, err)
 	default:
-		if r.init, err = checkpoint.OpenSafetensors(path); err != nil {
+		f, err := checkpoint.OpenSafetensors(path)
+		if err != nil {
 			return about("--init", path, err)
 		}
-		r.closers = append(r.closers, r.init.Close)
+		r.closers = append(r.closers, f.Close)
+		r.init = f.Get
 	}
-	if err := r.f.CheckInit(r.init.Get); errors.Is(err, checkpoint.ErrDamaged) {
+	if err := r.f.CheckInit(r.init); errors.Is(err, checkpoint.ErrDamaged) {
 		return about("--init", path, err)
 	} else if err != nil {
 		return usage(fmt.Errorf("--init %s: %s\n  the network must be the file's: ict ckpt show %[1]s prints its configuration", path, message(err)))
 	}
 	return nil
+}
+
+// compareNames refuses classes that the file of --init knows by other names, unless --allow-change data admits it.
+func (r *session) compareNames(path string, names []string) error {
+	was, now := r.classNames(names)
+	if was == "" {
+		return nil
+	}
+	if slices.Contains(r.allowed, dataKey) {
+		r.u.warn("classes change their names, as --allow-change admits: %s becomes %s", was, now)
+		return nil
+	}
+	return usagef("--init %s: it knows classes by other names than the set %s: %s there, %s here\n"+
+		"  what it learnt of a class goes to the one of the same number; to have that on purpose: --allow-change %s", path, r.s.Data.Path, was, now, dataKey)
 }
 
 // train runs the loop and says how it ended.
@@ -397,15 +460,24 @@ func (r *session) train() error {
 			Grid: func(step int) error {
 				name := checkpoint.StateName(step)
 				if step >= r.s.Train.Steps {
-					name = "final"
+					name = strings.TrimSuffix(finalGrid, ".png")
+				}
+				if step == r.step && exists(filepath.Join(r.dir.Grids(), name+".png")) { // of the start before
+					return nil
 				}
 				return r.spare(name, g.draw(name))
 			},
 			Saved: func(path string, took time.Duration) { w.saved(path, took) },
 			Warn:  func(s string) { r.u.warn("%s", s) },
+			Lost: func() error {
+				err := r.dir.StillLocked()
+				r.lost = err != nil
+				return err
+			},
 		},
 		StopAt: optional(r.c, "stop-at"), States: r.dir.States(), Snapshots: r.dir.Snapshots(), Classes: r.ds.ClassNames(), Writes: true, Check: r.c.Bool("check"),
-		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Data: r.data, Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(), BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
+		Manifest: checkpoint.Manifest{RunID: r.dir.RunID(), Data: r.data, Classes: r.ds.ClassNames(), Slice: r.dev.Slice(), Build: hash, Device: r.dev.model(),
+			BLAS: r.dev.blas(), Kernels: r.dev.kernels()},
 		Stop: func() bool {
 			w.beat(false)
 			if r.dir.TakeStop() && !wish.stop.Swap(true) {
@@ -436,6 +508,9 @@ func (r *session) spare(name string, err error) error {
 
 // ended writes down how the run ended and prints where the results are.
 func (r *session) ended(err error, w *watch) error {
+	if r.lost { // whose run it is now is for the other one to write down
+		return err
+	}
 	step := r.t.K
 	var diverged *train.Diverged
 	reason := "complete"
@@ -458,7 +533,11 @@ func (r *session) ended(err error, w *watch) error {
 		text = message(err)
 	}
 	w.finish(reason)
-	r.u.files.Infow("end", "reason", text, "code", exitCode(err))
+	log := r.u.files.Infow
+	if reason == "diverged" || reason == "failed" {
+		log = r.u.files.Errorw
+	}
+	log("end", "reason", text, "code", exitCode(err))
 	if e := r.dir.AppendStop(rundir.Stop{Step: step, Code: exitCode(err), Reason: text}); e != nil {
 		r.u.warn("%v", e)
 	}

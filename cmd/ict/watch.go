@@ -62,7 +62,8 @@ func (r *session) newWatch() *watch {
 		w.stored.Store(int64(r.t.K))
 	}
 	host, _ := os.Hostname() // for the reader alone
-	w.status = status{State: "training", PID: os.Getpid(), Host: host, Started: now.Round(time.Second), Steps: r.s.Train.Steps}
+	w.status = status{State: "training", PID: os.Getpid(), Host: host, Started: now.Round(time.Second), Steps: r.s.Train.Steps,
+		Images: uint64(r.t.K) * uint64(r.s.Train.Batch)}
 	w.beat(true)
 	return w
 }
@@ -141,9 +142,9 @@ func isFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) || errors.Is(err, checkpoint.ErrSpace)
 }
 
-// beat writes the heartbeat, at most every few seconds unless now.
+// beat writes the heartbeat, at most every few seconds unless now. A run that is no longer this process's has another heart.
 func (w *watch) beat(now bool) {
-	if !now && time.Since(w.last) < heartbeat {
+	if !now && time.Since(w.last) < heartbeat || w.dir.StillLocked() != nil {
 		return
 	}
 	w.last = time.Now()
