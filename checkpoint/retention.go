@@ -261,5 +261,9 @@ func drop(path string) error {
 	if err := os.Rename(path, temp); err != nil {
 		return err
 	}
-	return removeState(temp)
+	err := removeState(temp)
+	if err != nil && exists(filepath.Join(temp, manifestName)) { // nothing is gone yet
+		err = errors.Join(err, os.Rename(temp, path))
+	}
+	return err
 }

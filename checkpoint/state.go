@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -384,7 +386,7 @@ func (m Manifest) measure(dir string) (sum int64, err error) {
 // OpenLatest opens the newest state below statesDir that is complete and whole. Newer ones that are not are named in
 // notes, each with the reason; so is a file latest that names something else than a state. It needs that file for nothing
 // else. The error is [ErrNone] if there are no states, wraps ErrDamaged if all are damaged, and ErrVersion if a newer
-// program wrote the newest.
+// program wrote the newest. A state that is not damaged, but may not be read, is an error too.
 func OpenLatest(statesDir string) (s *State, notes []error, err error) {
 	list, err := List(statesDir)
 	if err != nil {
@@ -402,8 +404,11 @@ func OpenLatest(statesDir string) (s *State, notes []error, err error) {
 		if err == nil {
 			return s, notes, nil
 		}
-		if errors.Is(err, ErrVersion) {
+		switch { // a state of a newer program or of another user is no reason to take an older one, nor is a lack of memory or files
+		case errors.Is(err, ErrVersion), errors.Is(err, fs.ErrPermission), errors.Is(err, unix.ENOMEM), errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 			return nil, notes, err
+		case !errors.Is(err, ErrDamaged): // a folder in place of a file, a disk that cannot read it any more
+			err = fmt.Errorf("%w: %w", err, ErrDamaged)
 		}
 		notes = append(notes, err)
 	}

@@ -342,15 +342,29 @@ func (l *loop) save(path string, need int64, job checkpoint.Job, warn string) er
 	begin := time.Now()
 	return l.background(l.saver.Save(func(ctx context.Context) error {
 		err := job(ctx)
-		if err == nil && l.o.Saved != nil {
+		if (err == nil || errors.Is(err, errKept)) && l.o.Saved != nil {
 			l.o.Saved(path, time.Since(begin))
 		}
 		return err
 	}))
 }
 
-// background takes the error of a save: one that a full disk dropped is told, and the run goes on.
+// errKept says that what was saved is complete, but that something older is still there.
+var errKept = errors.New("could not be deleted, and stay")
+
+func undeleted(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("old %s %w: %w", what, errKept, err)
+}
+
+// background takes the error of a save: one that a full disk dropped, or that left something old, is told, and the run goes on.
 func (l *loop) background(err error) error {
+	if errors.Is(err, errKept) {
+		l.warn("%v", err)
+		return nil
+	}
 	if errors.Is(err, checkpoint.ErrSpace) {
 		l.warn("a save was dropped: %v", err)
 		return nil
@@ -388,7 +402,7 @@ func (l *loop) state() error {
 	job = job.Then(func() error {
 		l.whole.Store(&taken)
 		_, err := checkpoint.Prune(dir, step, keep, checkpoint.Owned(dir, id))
-		return err
+		return undeleted("states", err)
 	})
 	l.stateAt = l.K
 	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), 2*l.StateBytes(), job, "the state was not saved")
@@ -430,7 +444,7 @@ func (l *loop) snapshot() error {
 	dir, id, step := l.o.Snapshots, l.o.Manifest.RunID, l.K
 	all = all.Then(func() error {
 		_, err := checkpoint.PruneSnapshots(dir, id, step, keep, false)
-		return err
+		return undeleted("snapshots", err)
 	})
 	return l.save(path, int64(len(l.Config.EMA))*l.SnapshotBytes(), all, "the snapshot was not saved")
 }

@@ -407,6 +407,56 @@ func TestFaultStates(t *testing.T) {
 }
 
 // A limit announced by SIGUSR1 is not yet impatience: the SIGTERM that follows lets the step end, the next one does not.
+// nobody makes what is there belong to a user whom permissions stop, and starts trainings as that user.
+func (f *faulty) nobody() func(more ...string) *started {
+	const id = 65534
+	if os.Geteuid() == 0 {
+		passable(f.run)
+		for _, path := range []string{filepath.Dir(f.run), f.pack, f.flags[1]} {
+			if err := os.Chown(path, id, id); err != nil {
+				f.Fatal(err)
+			}
+		}
+	}
+	return func(more ...string) *started {
+		cmd := exec.Command(f.ict, f.trainArgs(more...)...)
+		if os.Geteuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id, Gid: id}}
+		}
+		return f.start(cmd)
+	}
+}
+
+// An old state that cannot be deleted is told, stays what it was, and stops nothing.
+func TestFaultStateStays(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "20", "--set", "every.state=5", "--set", "keep.states=1")
+	train := f.nobody()
+	f.ends(train("--stop-at", "5"), 10)
+	old := filepath.Join(f.run, "states", "step-00000005")
+	if err := os.Chmod(old, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(old, 0o700) })
+	f.ends(train(), 0, "warning: old states could not be deleted, and stay: .*step-00000005", "done: step 20")
+	f.must(0, "ckpt", "verify", old)
+	f.ends(train(), 0, "complete")
+}
+
+// A state that this user may not read is not taken for damaged: an older one would not be what was meant.
+func TestFaultStateUnreadable(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "20", "--set", "every.state=5")
+	train := f.nobody()
+	f.ends(train("--stop-at", "10"), 10)
+	path := filepath.Join(f.run, "states", "step-00000010", "weights.safetensors")
+	if err := os.Chmod(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	text := f.ends(train(), 1, "step-00000010/weights.safetensors: permission denied")
+	if strings.Contains(text, "damaged") {
+		t.Error(text)
+	}
+}
+
 func TestFaultSignalsInTurn(t *testing.T) {
 	f := newFaulty(t, "", "--steps", "1M", "--batch", "2048", "--micro-batch", "2048")
 	s := f.train()

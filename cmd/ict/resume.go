@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ict/checkpoint"
+	"ict/data"
 	"ict/internal/rundir"
 	"ict/train"
 )
@@ -38,8 +38,10 @@ func (r *session) openRun() error {
 		if err := r.lock(rundir.Create(r.out)); err != nil {
 			return err
 		}
-		if err := errors.Join(checkpoint.CleanTemp(r.dir.States()), checkpoint.CleanTemp(r.dir.Snapshots())); err != nil {
-			return err
+		for _, dir := range []string{r.dir.States(), r.dir.Snapshots()} {
+			if err := checkpoint.CleanTemp(dir); err != nil {
+				r.u.warn("what an earlier start left could not be cleared: %s", message(err))
+			}
 		}
 	}
 	if err := r.openState(); err != nil {
@@ -278,8 +280,7 @@ func nameAt(names []string, i int) string {
 	if i >= len(names) {
 		return "nothing"
 	}
-	q := strconv.Quote(names[i])
-	return q[1 : len(q)-1]
+	return data.Printable(names[i])
 }
 
 // refusal shows the changes that nobody admitted in two columns.
