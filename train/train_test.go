@@ -577,6 +577,31 @@ func TestRunTellsOfASaveAtOnce(t *testing.T) {
 }
 
 // A state is looked at before anything is done with it: what LoadState would refuse, a forecast says.
+// The age of the newest state is told once there is one that is complete.
+func TestRunTellsTheAgeOfTheState(t *testing.T) {
+	dir := t.TempDir()
+	c := toy(8, 4)
+	c.Every = Every{Status: Steps(1), State: Steps(4)}
+	l := loader(c, 0, 0, 1)
+	defer l.Close()
+	saved := make(chan struct{}, 9)
+	opts := Options{States: dir, Snapshots: dir, Manifest: checkpoint.Manifest{RunID: "r"}, Writes: true, Hooks: Hooks{
+		Saved: func(string, time.Duration) { saved <- struct{}{} },
+		Tick: func(k Tick) error {
+			if k.Step == 5 {
+				<-saved
+			}
+			if k.Step <= 4 && k.SinceState != 0 || k.Step > 5 && k.SinceState <= 0 {
+				t.Errorf("step %d: the state is %v old", k.Step, k.SinceState)
+			}
+			return nil
+		},
+	}}
+	if err := Run(context.Background(), fresh(t, c), l, opts); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCheckState(t *testing.T) {
 	c := toy(12, 4)
 	tr := fresh(t, c)
