@@ -289,18 +289,21 @@ func (s *settings) comments() map[string]string {
 	return m
 }
 
-// strayVariables warns of ICT_ variables that are no flag's: a misspelt one would be ignored without a word.
-func strayVariables(u *ui, flags []cli.Flag) {
-	known := []string{"ICT_BLAS", "ICT_SYNC", "ICT_POISON"}
-	for _, f := range flags {
-		if d, ok := f.(cli.DocGenerationFlag); ok {
-			known = append(known, d.GetEnvVars()...)
+// strayVariables warns of ICT_ variables that no flag of any command reads: a misspelt one would be ignored without a word.
+func strayVariables(u *ui, commands []*cli.Command) {
+	known := []string{"BLAS", "SYNC", "POISON"}
+	for _, c := range leaves(commands) {
+		for _, f := range c.Flags {
+			for _, v := range f.(cli.DocGenerationFlag).GetEnvVars() {
+				known = append(known, strings.TrimPrefix(v, "ICT_"))
+			}
 		}
 	}
 	for _, e := range os.Environ() {
-		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "ICT_") && !strings.HasPrefix(name, "ICT_SIM") && !slices.Contains(known, name) {
-			u.warn("$%s is set, and no flag reads it%s", name, didYouMean(name, known, "$"))
+		variable, _, _ := strings.Cut(e, "=")
+		name, ours := strings.CutPrefix(variable, "ICT_")
+		if ours && !strings.HasPrefix(name, "SIM") && !slices.Contains(known, name) {
+			u.warn("$%s is set, and no flag reads it%s", variable, didYouMean(name, known, "$ICT_"))
 		}
 	}
 }

@@ -74,6 +74,14 @@ func (e *aboutError) Error() string {
 
 func (e *aboutError) Unwrap() error { return e.err }
 
+// together joins two errors. The code is the first one's; one without a text leaves no empty line.
+func together(first, second error) error {
+	if first != nil && first.Error() == "" && second != nil {
+		return withCode(exitCode(first), second)
+	}
+	return errors.Join(first, second)
+}
+
 // interrupted is the error of something that a signal ended.
 type interrupted struct{ signal syscall.Signal }
 

@@ -14,13 +14,19 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() {
+	// A reader that leaves, as in `ict train … 2>&1 | head`, must not end a run before its state is saved: writing to it is an error, no more.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
 
 // run is the program: it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -53,7 +59,7 @@ func dispatch(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if l.help || l.command == nil {
-		return printHelp(stdout, app, l)
+		return lostResults(printHelp(stdout, app, l))
 	}
 	app.Metadata["given"] = l.given
 	return app.Run(append(args[:1:1], l.args...))
@@ -111,7 +117,8 @@ func action(least, most int, do func(c *cli.Context, u *ui) error) cli.ActionFun
 		if err != nil {
 			return err
 		}
-		return errors.Join(do(c, u), u.finish())
+		strayVariables(u, c.App.Commands)
+		return u.finish(do(c, u))
 	}
 }
 

@@ -43,14 +43,14 @@ func TestWarningsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &ui{err: newScreen(&b)}
+	u := &ui{out: &results{}, err: newScreen(&b)}
 	u.logInto(f, "")
 	u.buildLog()
 	for range 120 {
 		u.warn("disk full")
 	}
 	u.warn("other")
-	if err := u.finish(); err != nil {
+	if err := u.finish(nil); err != nil {
 		t.Fatal(err)
 	}
 	const want = "warning: disk full\nwarning: other\n2 warnings:\n  1  disk full (120 times)\n  2  other\n"
