@@ -82,3 +82,18 @@ func TestLogOnFullDisk(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// The last line of a log says why the command failed, and with which code.
+func TestErrorIsLogged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.jsonl")
+	var out, b bytes.Buffer
+	if code := run([]string{"ict", "sample", "nothing", "--log-file", path}, &out, &b); code != exitFailed {
+		t.Fatalf("code %d, %s", code, b.String())
+	}
+	log, _ := os.ReadFile(path)
+	for _, want := range []string{`"level":"error"`, `"msg":"nothing: no such file or directory`, `"code":1`} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("no %s in %q", want, log)
+		}
+	}
+}
