@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -76,18 +77,39 @@ func parseConfig(name string, b []byte) ([]patch, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, yamlError{err})
+		line, text := yamlFault(err)
+		if last := bytes.Count(bytes.TrimSpace(b), []byte("\n")) + 1; line > last {
+			line = last // what is missing at the end is missing behind the last line, not somewhere below it
+		}
+		if line > 0 {
+			name = fmt.Sprintf("%s:%d", name, line)
+		}
+		return nil, fmt.Errorf("%s: %s; want YAML", name, text)
 	}
 	w := walk{at: func(n *yaml.Node) string { return fmt.Sprintf("%s:%d", name, n.Line) }}
 	w.value(doc.Content[0], reflect.TypeFor[train.Config](), "")
 	return w.patches, w.err
 }
 
-// yamlError is an error of the YAML library in our words.
-type yamlError struct{ error }
+// What the YAML library says of a text that it cannot read. It counts the lines of what its parser (unlike its scanner) finds from 0, and
+// leaves out line 0 and what it would say of the first.
+var (
+	yamlSays   = regexp.MustCompile(`(?s)^yaml: (?:line ([0-9]+): )?(.*)$`)
+	yamlParser = regexp.MustCompile(`^(did not find expected ([<',]|node content|key)|found (undefined tag handle|duplicate|incompatible))`)
+	yamlPlaced = regexp.MustCompile(`^(did not|found|could not|mapping|block) `)
+)
 
-func (e yamlError) Error() string {
-	return strings.TrimPrefix(e.error.Error(), "yaml: ") + "; want YAML"
+// yamlFault is the line of an error of the YAML library, 0 where it is not known, and what is wrong there.
+func yamlFault(err error) (line int, text string) {
+	m := yamlSays.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0, err.Error()
+	}
+	line, _ = strconv.Atoi(m[1]) // "" is 0
+	if m[1] != "" && yamlParser.MatchString(m[2]) || m[1] == "" && yamlPlaced.MatchString(m[2]) {
+		line++
+	}
+	return line, m[2]
 }
 
 // parseSet reads the value of --set key.path=value, which is YAML.
@@ -112,7 +134,8 @@ func parseSet(s, flag string) ([]patch, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		return nil, fmt.Errorf("%s %s: %s", flag, key, strings.TrimPrefix(err.Error(), "yaml: "))
+		_, fault := yamlFault(err)
+		return nil, fmt.Errorf("%s %s: %s", flag, key, fault)
 	}
 	if len(doc.Content) == 0 {
 		return nil, fmt.Errorf("%s %s: no value; want %s=%s", flag, key, key, want(t))
