@@ -303,6 +303,7 @@ func badInputs() []section {
 			config("2 MiB", "preset: tiny\n"+long(2<<20)+"\n", "c.yaml", "at most 1,048,576"),
 			config("binary file", "\x00\x01\x02\xff\xfepreset", "c.yaml", "want a YAML file"),
 			config("a .pack for a configuration", "\x89ICTPACK\x01\x00\x00\x00", "c.yaml", "want a YAML file"),
+			config("no preset, and not every key", "train:\n  steps: 5\n", "ict: c.yaml: no preset", "preset: NAME", "--preset cifar10"),
 			config("empty file", "", "c.yaml", "no preset"),
 			badSetting("batch 0", "train.batch=0", "train.batch: got 0", "1 … 1048576"),
 			badSetting("batch beyond all bounds", "train.batch=9000000000000000000", "train.batch", "1 … 1048576"),

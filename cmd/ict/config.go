@@ -56,6 +56,7 @@ type settings struct {
 	train.Config
 	origin map[string]string // by key; none: the base's
 	base   string            // what the rest comes from, for messages
+	bare   bool              // base is a file, and nothing stands below it
 }
 
 // fromFlags builds the configuration: flag > environment > file > preset. base, unless nil, stands in for a preset where none is
@@ -139,7 +140,7 @@ func baseOf(c *cli.Context, file []patch, base *settings) (*settings, error) {
 		case base != nil && len(file) == 0:
 			return &settings{Config: base.Config, origin: maps.Clone(base.origin), base: base.base}, nil
 		case len(file) > 0:
-			return &settings{origin: map[string]string{}, base: c.String("config")}, nil
+			return &settings{origin: map[string]string{}, base: c.String("config"), bare: true}, nil
 		}
 		if path := c.String("config"); path != "" {
 			return nil, usagef("%s is empty, and there is no preset: name one, --preset %s", path, orList(presetNames()))
@@ -264,9 +265,16 @@ func (s *settings) follow(before train.Config, set string) {
 	}
 }
 
-// located puts in front of each refused key the place it was set at.
+// located puts in front of each refused key the place it was set at. What a file without a preset lacks is refused by one cause, not by
+// twenty consequences.
 func (s *settings) located(err error) error {
 	lines := strings.Split(err.Error(), "\n")
+	const few = 4
+	if n := len(lines) - few; s.bare && n > 0 {
+		lines = append([]string{fmt.Sprintf("%s: no preset, so every key must be there; name one, by preset: NAME in it or by --preset %s", s.base, orList(presetNames()))},
+			lines[:few]...)
+		lines = append(lines, fmt.Sprintf("and %d more", n))
+	}
 	for i, l := range lines {
 		l = strings.TrimPrefix(l, "train: ")
 		key, _, _ := strings.Cut(l, ":")
