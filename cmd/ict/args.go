@@ -156,15 +156,15 @@ func didYouMean(got string, known []string, prefix string) string {
 	return ""
 }
 
-// nearest is the known name with the fewest edits to got; "" if that is no misspelling.
+// nearest is the known name with the fewest edits to got; "" if that is no misspelling: a third of the letters may be wrong.
 func nearest(got string, known []string) string {
-	best, fewest := "", max(2, len(got)/2)+1
+	best, fewest := "", (len(got)+1)/3+1
 	for _, k := range known {
 		d := edits(got, k)
 		if strings.HasPrefix(k, got) { // begun, not ended
 			d = min(d, 1)
 		}
-		if strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) {
+		if strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) { // a word too many
 			d = min(d, 2)
 		}
 		if d < fewest {

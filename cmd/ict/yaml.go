@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -328,34 +330,39 @@ func join(prefix, name string) string {
 	return prefix + "." + name
 }
 
-// suggestKey looks for a key like name: in the same group, then with the same last word anywhere.
+// suggestKey looks for a key like name: in the same group, then with such a last word anywhere; where nothing is near, it lists the group.
 func suggestKey(group, name string) string {
-	var here, groups []string
+	var here []string // keys and groups in group
+	last := map[string]string{}
 	for _, k := range keys() {
-		rest, in := strings.CutPrefix(k, join(group, ""))
-		if group == "" {
-			rest, in = k, true
+		word := k[strings.LastIndexByte(k, '.')+1:]
+		if _, ok := last[word]; !ok {
+			last[word] = k
 		}
-		first, _, deeper := strings.Cut(rest, ".")
-		switch {
-		case in && !deeper:
-			here = append(here, rest)
-		case in:
-			groups = append(groups, first)
+		rest, in := strings.CutPrefix(k, strings.TrimPrefix(group+".", "."))
+		if first, _, _ := strings.Cut(rest, "."); in && !slices.Contains(here, first) {
+			here = append(here, first)
 		}
 	}
-	for _, k := range keys() { // the right key in the wrong group
-		if strings.HasSuffix("."+k, "."+name) {
-			return "; did you mean " + k + "?"
-		}
+	word := name[strings.LastIndexByte(name, '.')+1:]
+	full := func(s string) string { return "; did you mean " + s + "?" }
+	if k, ok := last[word]; ok { // the right key in the wrong group
+		return full(k)
 	}
-	if n := nearest(name, append(here, groups...)); n != "" {
-		return "; did you mean " + join(group, n) + "?"
+	if n := nearest(name, here); n != "" {
+		return full(join(group, n))
 	}
 	if n := nearest(name, keys()); n != "" {
-		return "; did you mean " + n + "?"
+		return full(n)
 	}
-	return ""
+	if n := nearest(word, slices.Sorted(maps.Keys(last))); n != "" {
+		return full(last[n])
+	}
+	what := "there are"
+	if group != "" {
+		what = group + " has"
+	}
+	return fmt.Sprintf("\n  %s: %s", what, strings.Join(here, " "))
 }
 
 // got describes a node in a message.

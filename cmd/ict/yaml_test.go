@@ -47,6 +47,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"train: {batch: 4}\ntrain: {steps: 4}":      "c.yaml:2: train is given twice, first in line 1",
 		"objective: {p_mean: -1.1}":                 "c.yaml:1: unknown key objective.p_mean; did you mean objective.mean?",
 		"batch: 4":                                  "c.yaml:1: unknown key batch; did you mean train.batch?",
+		"model: {zzzzz: 3}":                         "c.yaml:1: unknown key model.zzzzz\n  model has: kind ",
 		"modle: {kind: song}":                       "c.yaml:1: unknown key modle; did you mean model?",
 		"train:\n  batch: [4]":                      "c.yaml:2: train.batch: got a list, want a whole number",
 		"train:\n  batch: 1.5":                      `c.yaml:2: train.batch: got "1.5", want a whole number`,
@@ -118,12 +119,19 @@ func TestParseSet(t *testing.T) {
 		}
 	}
 	for set, want := range map[string]string{
-		"train":              "want key=value",
-		"train=4":            `--set: train: got "4", want keys`,
-		"train.batch=":       "--set train.batch: no value; want train.batch=a whole number",
-		"train.batch.x=4":    "--set: unknown key train.batch.x",
-		"objective.p_mean=1": "did you mean objective.mean?",
-		"model.Kind=song":    "did you mean model.kind?",
+		"train":                "want key=value",
+		"train=4":              `--set: train: got "4", want keys`,
+		"train.batch=":         "--set train.batch: no value; want train.batch=a whole number",
+		"train.batch.x=4":      "--set: unknown key train.batch.x",
+		"objective.p_mean=1":   "did you mean objective.mean?",
+		"chanels=3":            "--set: unknown key chanels; did you mean model.channels?",
+		"p_mean=1":             "did you mean objective.mean?",
+		"modle.channels=1":     "did you mean model.channels?",
+		"modle.chanels=1":      "did you mean model.channels?",
+		"foo.bar=1":            "--set: unknown key foo.bar\n  there are: preset data model noise objective optim ema train every keep",
+		"model.zzzzz=1":        "--set: unknown key model.zzzzz\n  model has: kind ",
+		"train.loss_scale.x=1": "--set: unknown key train.loss_scale.x\n  train.loss_scale has: start every",
+		"model.Kind=song":      "did you mean model.kind?",
 	} {
 		if _, err := parseSet(set, "--set"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", set, err, want)
