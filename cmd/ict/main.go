@@ -135,7 +135,7 @@ func val[T any](c *cli.Context, flag string) T { return c.Generic(flag).(*value[
 var (
 	badFlag     = regexp.MustCompile(`(?s)^invalid value ".*" for flag -([a-z-]+): (.*)$`)
 	badSwitch   = regexp.MustCompile(`(?s)^invalid boolean value (".*") for -([a-z-]+): `)
-	badVariable = regexp.MustCompile(`(?s)^could not parse (".*") as (?:bool )?value from environment variable "(ICT_[A-Z_]+)" for flag [a-z-]+: (.*)$`)
+	badVariable = regexp.MustCompile(`(?s)^could not parse (".*?")(?: as bool value)? from environment variable "(ICT_[A-Z_]+)"(?: as value)? for flag [a-z-]+: (.*)$`)
 )
 
 // badValue puts them as the rest of the program would.

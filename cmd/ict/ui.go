@@ -67,6 +67,9 @@ func (w warning) String() string {
 // newUI reads the global flags.
 func newUI(c *cli.Context) (*ui, error) {
 	u := &ui{out: &results{w: c.App.Writer}, err: newScreen(c.App.ErrWriter), json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose")}
+	if u.quiet && u.verbose && given(c, "quiet") != given(c, "verbose") { // the other one stands in the environment
+		u.quiet, u.verbose = given(c, "quiet"), given(c, "verbose")
+	}
 	if u.quiet && u.verbose {
 		return nil, usagef("--quiet and --verbose exclude each other")
 	}
