@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,6 +76,7 @@ type value[T any] struct {
 	text  string
 	v     T
 	parse func(string) (T, error)
+	words []string // all there are, if they can be listed
 }
 
 // Set is called by the parser.
@@ -114,14 +116,14 @@ func of[T any](text string, parse func(string) (T, error)) *value[T] {
 
 // oneOf is a flag's value out of a few words.
 func oneOf(text string, words ...string) *value[string] {
-	return of(text, func(s string) (string, error) {
-		for _, w := range words {
-			if s == w {
-				return s, nil
-			}
+	f := of(text, func(s string) (string, error) {
+		if slices.Contains(words, s) {
+			return s, nil
 		}
 		return "", errors.New("got " + strconv.Quote(s) + ", want " + orList(words))
 	})
+	f.words = words
+	return f
 }
 
 func orList(words []string) string {
