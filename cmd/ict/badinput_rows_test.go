@@ -348,6 +348,9 @@ func badInputs() []section {
 		}},
 		{"Data", []mistake{
 			{input: "set missing", args: "train --preset tiny --data nothing.pack --out x", code: 1, says: []string{"nothing.pack", "no such file", "--data PATH"}},
+			{input: "set missing, to look at", args: "data verify nothing", code: 1, says: []string{"ict: nothing: no such file", "want an image set: ict data import --help"}},
+			{input: "set missing, to import", args: "data import nothing --out x.pack", code: 1, says: []string{"ict: nothing: no such file", "want an image set"}},
+			{input: "set missing, to measure", args: "bench data nothing", code: 1, says: []string{"ict: nothing: no such file", "want an image set"}},
 			{input: "empty folder", prep: folder("photos", 0o755), args: "data import photos --out x.pack", code: 1, says: []string{"photos", "no PNG, JPEG"}},
 			{input: "a folder of other files", prep: file("photos/readme.txt", "hello"), args: "data import photos --out x.pack", code: 1, says: []string{"photos", "no PNG, JPEG"}},
 			{input: "a folder that may not be read", prep: both(file("photos/a.png", pngOf(8, 8)), folder("photos", 0)), args: "data verify photos", other: true, code: 1, says: []string{"photos", "permission denied"}},
@@ -368,7 +371,7 @@ func badInputs() []section {
 			{input: "pack with a changed header", prep: change("s.pack", flipAt(0.001)), args: "data verify s.pack", code: 14, says: []string{"s.pack", "checksum", "import again"}},
 			{input: "pack with a changed label", prep: change("s.pack", flipAt(0.97)), args: "data verify s.pack", code: 14, says: []string{"s.pack", "checksum", "import again"}},
 			{input: "pack that says 2,000,000 classes", prep: repack(24, 2000000), args: "data verify s.pack", code: 14, says: []string{"s.pack", "impossible classes: 2000000", "import again"}},
-			{input: "pack of a newer ict", prep: repack(8, 2), args: "data verify s.pack", code: 1, says: []string{"s.pack: pack version 2", "reads version 1; import again"}},
+			{input: "pack of a newer ict", prep: repack(8, 2), args: "data verify s.pack", code: 2, says: []string{"s.pack: newer format: pack version 2", "reads version 1: use a newer one"}},
 			{input: "pack with another magic", prep: change("s.pack", func(b []byte) []byte { b[0] = 'x'; return b }), args: "data verify s.pack", code: 1, says: []string{"s.pack", "want one of: a .pack file"}},
 			{input: "idx with fewer images than it says", prep: file("m/train-images-idx3-ubyte", idxOf(100, 60000, 28, 28)), args: "data verify m", code: 14, says: []string{"train-images-idx3-ubyte", "promises 47,040,000 bytes"}},
 			{input: "idx with another number of labels", prep: both(file("m/train-images-idx3-ubyte", idxOf(3*64, 3, 8, 8)), file("m/train-labels-idx1-ubyte", idxOf(2, 2))), args: "data verify m", code: 14, says: []string{"train-labels-idx1-ubyte", "want 3, as many as images"}},
@@ -377,7 +380,7 @@ func badInputs() []section {
 			{input: "grid that is no grid", args: "data preview s.pack --grid 8 --out x.png", code: 2, says: []string{"--grid", "8x8"}},
 			{input: "a grid of a million images", args: "data preview s.pack --grid 1000x1000 --out x.png", code: 2, says: []string{"--grid", "at most"}},
 			{input: "a folder for the new pack", prep: folder("x.pack", 0o755), args: "data make shapes --n 8 --out x.pack", code: 2, says: []string{"--out x.pack", "is a folder"}},
-			{input: "a new pack in a folder that is not there", args: "data make shapes --n 8 --out nothing/x.pack", code: 1, says: []string{"--out nothing/x.pack", "no such", "make the folder first"}},
+			{input: "a new pack in a folder that is not there", args: "data make shapes --n 8 --out nothing/x.pack", code: 1, says: []string{"--out nothing/x.pack: no such file", "make the folder first"}},
 		}},
 		{"Checkpoints", []mistake{
 			{input: "run missing", args: "sample nothing --out x.png", code: 1, says: []string{"nothing", "no such file", "want a run's folder"}},
@@ -460,7 +463,7 @@ func badInputs() []section {
 			{input: "a run below a file", args: "train --config tiny.yaml --out s.pack/x", code: 1, says: []string{"s.pack", "not a directory", "--out"}},
 			{input: "a link in the run that leads out", prep: both(folder("x", 0o755), func(t testing.TB, dir string) { must(t, os.Symlink("/tmp", filepath.Join(dir, "x", "grids"))) }), args: "train --config tiny.yaml --out x", code: 1, says: []string{"grids is a link that leads out", "remove it"}},
 			{input: "a picture in a folder that may not be written", prep: folder("locked", 0o555), args: "sample a --n 1 --out locked/x.png", other: true, code: 1, says: []string{"locked/x.png", "permission denied"}},
-			{input: "a picture below a file", args: "sample a --n 1 --out s.pack/x.png", code: 1, says: []string{"s.pack", "not a directory"}},
+			{input: "a picture below a file", args: "sample a --n 1 --out s.pack/x.png", code: 2, says: []string{"--out s.pack/x.png: s.pack is a file", "want a folder"}},
 			{input: "a preview of unknown form", args: "data preview s.pack --out x.jpg", code: 2, says: []string{"--out x.jpg", ".png"}},
 		}},
 		{"Resume", []mistake{

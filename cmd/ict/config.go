@@ -236,6 +236,15 @@ func (s *settings) settlePrecision(c *cli.Context) {
 	}
 }
 
+// noSet adds to the error of an image set that is not there what it may be.
+func noSet(path string, err error) error {
+	var p *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && errors.As(err, &p) && p.Path == path {
+		return fmt.Errorf("%w; want an image set: ict data import --help lists the forms", about("", path, p))
+	}
+	return err
+}
+
 // openData opens the data set that the configuration names.
 func (s *settings) openData() (data.Dataset, error) {
 	ds, err := data.Open(s.Data.Path, data.Options{})

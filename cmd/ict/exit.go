@@ -105,7 +105,7 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, train.ErrStopped):
 		return exitStopped
-	case errors.Is(err, checkpoint.ErrVersion): // again with the same program, it would be the same
+	case errors.Is(err, checkpoint.ErrVersion), errors.Is(err, data.ErrVersion): // again with the same program, it would be the same
 		return exitUsage
 	case errors.Is(err, syscall.ENOMEM):
 		return exitMemory

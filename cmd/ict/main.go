@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"regexp"
@@ -159,9 +160,13 @@ func badValue(err error) error {
 // packages whose names begin their errors; users need not know them.
 var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: ", "gpu: "}
 
-// message is an error as users see it: without the names of packages in front.
+// message is an error as users see it: without the names of packages in front, and of the system calls that only look.
 func message(err error) string {
 	s := err.Error()
+	if p := (*fs.PathError)(nil); errors.As(err, &p) && (p.Op == "stat" || p.Op == "lstat" || p.Op == "open") {
+		call, path := p.Op+" "+p.Path+": ", p.Path+": "
+		s = strings.Replace(strings.Replace(s, path+call, path, 1), call, path, 1)
+	}
 	if own := said(""); errors.As(err, &own) {
 		return s
 	}

@@ -37,7 +37,7 @@ func sampleCommand() *cli.Command {
 			&cli.GenericFlag{Name: "n", Value: count("", 1), Usage: "`N` images; without: as many as the grid holds, or 64"},
 			&cli.StringFlag{Name: "grid", Usage: "`ROWSxCOLS` of a .png; without: nearly square, or a column per class"},
 			&cli.StringFlag{Name: "out", Value: "samples.png", Usage: "write to `PATH`: x.png, x.npz, or a folder"},
-			&cli.GenericFlag{Name: "steps", Value: count("1", 1), Usage: "network calls an image: 1 or 2, at the recipe's levels; with --sampler heun, `N` levels"},
+			&cli.GenericFlag{Name: "steps", Value: count("1", 1), Usage: "network calls an image: 1 or 2, at the recipe's levels; with --sampler heun `N` levels, 2N-1 calls, and without this flag 18"},
 			&cli.GenericFlag{Name: "levels", Value: of("", parseLevels), Usage: "noise levels `σ,σ,…`, descending, like 80,0.821: one network call each"},
 			&cli.GenericFlag{Name: "seed", Value: count("0", 0), Usage: "begin all draws from seed `N`"},
 			&cli.StringFlag{Name: "class", Usage: "`CLASS` by number or name, several as 0,1,2 in turn, or all: one per column; without: drawn at random"},
@@ -133,6 +133,9 @@ func (d *drawing) read(c *cli.Context) error {
 	if d.form, err = outForm(d.out); err != nil {
 		return err
 	}
+	if above := fileAbove(d.out); above != "" {
+		return usagef("--out %s: %s is a file; want a folder there", d.out, above)
+	}
 	d.batch, d.n, d.precision = val[int](c, "batch"), optional(c, "n"), val[string](c, "precision")
 	if d.n > math.MaxInt32 {
 		return usagef("--n: got %s, want at most %s", comma(d.n), comma(math.MaxInt32))
@@ -184,6 +187,21 @@ func outForm(out string) (int, error) {
 		return asFolder, nil
 	default:
 		return 0, usagef("--out %s: want a .png, a .npz, or a folder", out)
+	}
+}
+
+// fileAbove is what stands on the way to a path and is no folder; "" for nothing.
+func fileAbove(path string) string {
+	for p := filepath.Dir(filepath.Clean(path)); ; p = filepath.Dir(p) {
+		if info, err := os.Stat(p); err == nil {
+			if info.IsDir() {
+				return ""
+			}
+			return p
+		}
+		if p == filepath.Dir(p) {
+			return ""
+		}
 	}
 }
 
