@@ -277,6 +277,7 @@ func badInputs() []section {
 			{input: "a bad value in a variable", args: "train --config tiny.yaml --out x", env: []string{"ICT_BATCH=four"}, code: 2, says: []string{"$ICT_BATCH", "want a whole number"}},
 			{input: "a bad number in a global variable", args: "ckpt ls a", env: []string{"ICT_QUIET=perhaps"}, code: 2, says: []string{"ICT_QUIET", "true or false"}},
 			{input: "an unknown device in a variable", args: "ckpt ls a", env: []string{"ICT_DEVICE=gpu"}, code: 2, says: []string{"$ICT_DEVICE: got \"gpu\"", "auto, cpu, cuda or cuda:1"}},
+			{input: "$ICT_SET beside --set of another key", args: "train --config tiny.yaml --out x --set train.batch=4", env: []string{"ICT_SET=train.seed=-1"}, code: 2, says: []string{"$ICT_SET: train.seed", "want a whole number"}},
 			{input: "--stop-at 0", args: "train --config tiny.yaml --stop-at 0 --out x", code: 2, says: []string{"--stop-at", "at least 1"}},
 			{input: "--log-file in a folder that is not there", args: "ckpt ls a --log-file nothing/log.jsonl", code: 1, says: []string{"--log-file nothing/log.jsonl", "no such file"}},
 			{input: "help of an unknown command", args: "help trian", code: 2, says: []string{"trian", "did you mean train?"}},

@@ -77,23 +77,34 @@ func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, er
 		}
 		*to = append(*to, p...)
 	}
-	to, origin := &env, "$"+envName("set")
-	if given(c, "set") {
-		to, origin = &flags, "--set"
-	}
-	for _, s := range c.StringSlice("set") {
-		p, err := parseSet(s, origin)
-		if err != nil {
-			return nil, usage(err)
-		}
-		for _, x := range p {
-			for _, y := range *to {
-				if x.key == y.key && string(x.json) != string(y.json) {
-					return nil, usagef("%s is given twice: %s by %s and %s by %s", x.key, y.json, y.origin, x.json, x.origin)
+	set := func(to *[]patch, origin string, list []string) error {
+		for _, s := range list {
+			p, err := parseSet(s, origin)
+			if err != nil {
+				return usage(err)
+			}
+			for _, x := range p {
+				for _, y := range *to {
+					if x.key == y.key && string(x.json) != string(y.json) {
+						return usagef("%s is given twice: %s by %s and %s by %s", x.key, y.json, y.origin, x.json, x.origin)
+					}
 				}
 			}
+			*to = append(*to, p...)
 		}
-		*to = append(*to, p...)
+		return nil
+	}
+	flagSets, envSets := c.StringSlice("set"), []string(nil)
+	if !given(c, "set") {
+		flagSets, envSets = nil, flagSets
+	} else if v := os.Getenv(envName("set")); v != "" && readsVariable(c, "set") { // the parser drops it where the flag is given; its key may be another
+		envSets = []string{v}
+	}
+	if err := set(&env, "$"+envName("set"), envSets); err != nil {
+		return nil, err
+	}
+	if err := set(&flags, "--set", flagSets); err != nil {
+		return nil, err
 	}
 	if path := c.String("config"); path != "" {
 		var err error
@@ -113,6 +124,13 @@ func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, er
 	}
 	s.shortenCurriculum()
 	return s, nil
+}
+
+// readsVariable reports whether a flag of the command has a variable.
+func readsVariable(c *cli.Context, flag string) bool {
+	return slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool {
+		return f.Names()[0] == flag && len(f.(cli.DocGenerationFlag).GetEnvVars()) > 0
+	})
 }
 
 // quoteScalar keeps a flag's text one scalar in YAML.

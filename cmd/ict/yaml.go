@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"reflect"
 	"regexp"
@@ -232,11 +233,14 @@ func encodeNode(n *yaml.Node, t reflect.Type) ([]byte, error) {
 			return []byte(strings.ToLower(n.Value)), nil
 		}
 	case reflect.Int:
-		if c, err := parseCount(n.Value); err == nil {
-			return []byte(strconv.Itoa(c)), nil
-		}
+		c, err := parseCount(n.Value)
+		return []byte(strconv.Itoa(c)), err
 	case reflect.Uint64:
-		if c, err := strconv.ParseUint(n.Value, 10, 64); err == nil {
+		c, err := strconv.ParseUint(n.Value, 10, 64)
+		if errors.Is(err, strconv.ErrRange) {
+			return nil, fmt.Errorf("got %s, want at most %s", got(n), comma(uint64(math.MaxUint64)))
+		}
+		if err == nil {
 			return []byte(strconv.FormatUint(c, 10)), nil
 		}
 	case reflect.Float64:
