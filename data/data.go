@@ -113,6 +113,9 @@ func (o *Options) check() error {
 // decoded.
 var ErrDamaged = errors.New("data: damaged")
 
+// ErrVersion is wrapped by errors about packs that a newer ict wrote.
+var ErrVersion = errors.New("newer format")
+
 // damage is an ErrDamaged with a message of its own.
 type damage string
 

@@ -100,7 +100,7 @@ func parsePack(path string, m []byte) (*pack, error) {
 	case len(m) < packHeader || string(m[:len(packMagic)]) != packMagic:
 		return bad("not a packed file")
 	case field(atVersion) != packVersion:
-		return nil, fmt.Errorf("%s: pack version %d, this program reads version %d; import again", Printable(path), field(atVersion), packVersion)
+		return nil, fmt.Errorf("%s: %w: pack version %d, this program reads version %d: use a newer one, or import again", Printable(path), ErrVersion, field(atVersion), packVersion)
 	case crc32.Checksum(m[:atCheck], castagnoli) != uint32(field(atCheck)):
 		return bad("checksum of the header: got %08x, want %08x", crc32.Checksum(m[:atCheck], castagnoli), field(atCheck))
 	}

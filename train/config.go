@@ -370,8 +370,8 @@ func (c Config) Check() error {
 	if s := c.Train.LossScale; !(s.Start >= 1 && s.Start <= maxScale) || s.Every < 1 || s.Every > math.MaxInt32 || math.Trunc(math.Log2(s.Start)) != math.Log2(s.Start) {
 		bad("train.loss_scale", fmt.Sprintf("start %v, every %d", s.Start, s.Every), "a power of two from 1 to 2^24, and 1 … 2147483647 steps")
 	}
-	if c.Train.MaxSkips < 1 {
-		bad("train.max_skips", c.Train.MaxSkips, "at least 1")
+	if c.Train.MaxSkips < 1 || c.Train.MaxSkips > math.MaxInt32 { // counted in an int32
+		bad("train.max_skips", c.Train.MaxSkips, "1 … 2147483647")
 	}
 	if c.Keep.States < 1 {
 		bad("keep.states", c.Keep.States, "at least 1")

@@ -799,6 +799,11 @@ func TestCheckNamesEveryFault(t *testing.T) {
 			t.Errorf("%s is not refused: %v", key, err)
 		}
 	}
+	c = toy(10, 4)
+	c.Train.MaxSkips = 1 << 32 // 0 as an int32: diverged before the first step
+	if err := c.Check(); err == nil || !strings.Contains(err.Error(), "train.max_skips: got 4294967296") {
+		t.Errorf("train.max_skips of 2^32: %v", err)
+	}
 }
 
 // Levels are draws of (seed, step, place): other ranks and micro-batches see the same.

@@ -20,11 +20,12 @@ type line struct {
 // at the first argument. "--" ends the flags. Errors are wrong use.
 func arrange(app *cli.App, args []string) (line, error) {
 	l := line{given: map[string]bool{}}
-	takesValue := map[string]bool{}
+	takesValue, all := map[string]bool{}, []string(nil)
 	for _, c := range leaves(app.Commands) {
 		for _, f := range c.Flags {
 			for _, n := range f.Names() {
 				takesValue[n] = flagTakesValue(f)
+				all = append(all, n)
 			}
 		}
 	}
@@ -61,6 +62,9 @@ func arrange(app *cli.App, args []string) (line, error) {
 	}
 	if l.command == nil {
 		if len(flags) > 0 && !l.help {
+			if name, _, _ := strings.Cut(flags[0][2:], "="); !slices.Contains(all, name) {
+				return l, usagef("unknown flag %s%s\n  ict --help lists the commands; ict COMMAND --help their flags", dashed(name), didYouMean(name, all, "--"))
+			}
 			return l, usagef("%s stands before no command\n  ict --help lists the commands", flags[0])
 		}
 		return l, nil
@@ -91,7 +95,7 @@ func (l *line) checkFlags(path string, flags []string) error {
 			}
 		}
 		if have == nil {
-			return usagef("%sunknown flag --%s%s\n  %s --help lists them", inCommand(path), name, didYouMean(name, known, "--"), path)
+			return usagef("%sunknown flag %s%s\n  %s --help lists them", inCommand(path), dashed(name), didYouMean(name, known, "--"), path)
 		}
 		if _, list := have.(*cli.StringSliceFlag); l.given[have.Names()[0]] && !list {
 			return usagef("%sflag --%s is given twice", inCommand(path), name)
@@ -99,6 +103,14 @@ func (l *line) checkFlags(path string, flags []string) error {
 		l.given[have.Names()[0]] = true
 	}
 	return nil
+}
+
+// dashed is a flag as it would be typed: -v, --verbose.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 func unknownCommand(path, name string, commands []*cli.Command) error {
@@ -156,15 +168,15 @@ func didYouMean(got string, known []string, prefix string) string {
 	return ""
 }
 
-// nearest is the known name with the fewest edits to got; "" if that is no misspelling.
+// nearest is the known name with the fewest edits to got; "" if that is no misspelling: a third of the letters may be wrong.
 func nearest(got string, known []string) string {
-	best, fewest := "", max(2, len(got)/2)+1
+	best, fewest := "", (len(got)+1)/3+1
 	for _, k := range known {
 		d := edits(got, k)
 		if strings.HasPrefix(k, got) { // begun, not ended
 			d = min(d, 1)
 		}
-		if strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) {
+		if strings.HasSuffix(got, "_"+k) || strings.HasSuffix(got, "-"+k) { // a word too many
 			d = min(d, 2)
 		}
 		if d < fewest {

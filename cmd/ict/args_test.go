@@ -59,6 +59,24 @@ func TestFlagsAreOneTable(t *testing.T) {
 	}
 }
 
+// A name that is too far is no suggestion.
+func TestNearest(t *testing.T) {
+	commands := []string{"train", "sample", "data", "ckpt", "plan", "bench", "version"}
+	for _, k := range []struct {
+		got   string
+		known []string
+		want  string
+	}{
+		{"trian", commands, "train"}, {"versoin", commands, "version"}, {"samp", commands, "sample"}, {"benhc", commands, "bench"},
+		{"launch", commands, ""}, {"eval", commands, ""}, {"frob", []string{"crop"}, ""}, {"a", []string{"ema", "attention"}, ""},
+		{"p_mean", []string{"mean"}, "mean"}, {"lr_", []string{"lr"}, "lr"},
+	} {
+		if n := nearest(k.got, k.known); n != k.want {
+			t.Errorf("%s: got %q, want %q", k.got, n, k.want)
+		}
+	}
+}
+
 func TestEdits(t *testing.T) {
 	for _, k := range []struct {
 		a, b string

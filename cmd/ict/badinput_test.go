@@ -26,6 +26,7 @@ type mistake struct {
 	args  string                         // after ict; words in '' hold spaces
 	code  int                            // exit code
 	says  []string                       // what the message must hold: the file, flag or key, and the remedy or what is wanted
+	warns string                         // what is warned of before the message
 	wrote []string                       // what may be there, or have changed, afterwards: patterns of paths
 	env   []string                       // ICT_ variables
 	other bool                           // run by a user whom files of mode 0 shut out
@@ -274,6 +275,13 @@ func makeMistake(t *testing.T, ict, bench string, m mistake) string {
 		if !strings.Contains(message, want) {
 			t.Errorf("no %q in the message", want)
 		}
+	}
+	if m.warns != "" {
+		w := "warning: " + m.warns
+		if !strings.Contains(text, w+"\n") {
+			t.Errorf("no line %q", w)
+		}
+		message = w + "\n" + message
 	}
 	if len(m.says) < 2 {
 		t.Errorf("the row wants %q alone: name the file, flag or key, and the remedy or what is wanted", m.says)

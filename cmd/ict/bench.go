@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"time"
 
@@ -67,6 +68,9 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	steps, warmup := val[int](c, "steps"), val[int](c, "warmup")
+	if n, most := optional(c, "threads"), max(runtime.NumCPU(), runtime.GOMAXPROCS(0)); n > most {
+		return usagef("--threads: got %s, want at most %d, this machine's cores", comma(n), most)
+	}
 	if err := s.settle(); err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	ctx, end := interruptible(u)
 	defer end()
 	b := randomBatch(s.Config)
-	var times []time.Duration
+	var ms []float64
 	for i := range warmup + steps {
 		if ctx.Err() != nil {
 			return cause(ctx, ctx.Err())
@@ -111,9 +115,10 @@ func benchStepAction(c *cli.Context, u *ui) error {
 			return err
 		}
 		if i >= warmup {
-			times = append(times, time.Since(begin))
+			took := time.Since(begin)
+			ms = append(ms, took.Seconds()*1e3)
 			if u.err.tty && !u.quiet {
-				u.err.progress(fmt.Sprintf("step %d/%d  %s", i+1-warmup, steps, times[len(times)-1].Round(time.Millisecond/10)))
+				u.err.progress(fmt.Sprintf("step %d/%d  %s", i+1-warmup, steps, took.Round(time.Millisecond/10)))
 			}
 		}
 	}
@@ -122,8 +127,8 @@ func benchStepAction(c *cli.Context, u *ui) error {
 		return err
 	}
 	loss, _ := t.Stats.Mean()
-	slices.Sort(times)
-	at := func(share float64) float64 { return times[int(share*float64(len(times)-1)+0.5)].Seconds() * 1e3 }
+	slices.Sort(ms)
+	at := func(share float64) float64 { return quantile(ms, share) }
 	hash, _ := buildOf()
 	r := stepBench{
 		Preset: s.Preset, Resolution: s.Model.Resolution, Parameters: t.Net().Tape.Params(), Batch: s.Train.Batch, MicroBatch: t.MicroBatch(),
@@ -137,7 +142,7 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	if u.json {
 		return u.printJSON(r)
 	}
-	u.result("step       %s, %d×%d, %s parameters, batch %d in %d, %s", r.Preset, r.Resolution, r.Resolution, comma(r.Parameters), r.Batch, t.Parts(), r.Precision)
+	u.result("step       %s, %d×%d, %s parameters, batch %s in %s, %s", r.Preset, r.Resolution, r.Resolution, comma(r.Parameters), comma(r.Batch), comma(t.Parts()), r.Precision)
 	u.result("time       %.1f ms, the median of %d after %d; quartiles %.1f and %.1f, range %.1f to %.1f", r.Median, steps, warmup, r.Quartiles[0], r.Quartiles[1], r.Range[0], r.Range[1])
 	mfu := ""
 	if r.MFU > 0 {
@@ -146,6 +151,14 @@ func benchStepAction(c *cli.Context, u *ui) error {
 	u.result("speed      %s, %.1f GFLOP/s%s at %s a step; mean loss %.4g", rateText(r.Rate), r.GFLOPs, mfu, flopText(float64(r.StepFLOPs)), r.Loss)
 	u.result("with       %s; %s; build %s", dev.text(), r.Processor, r.Build)
 	return nil
+}
+
+// quantile is the value below which a share of the sorted values lies; between two of them, in proportion.
+func quantile(sorted []float64, share float64) float64 {
+	at := share * float64(len(sorted)-1)
+	i := min(int(at), max(len(sorted)-2, 0))
+	j := min(i+1, len(sorted)-1)
+	return sorted[i] + (at-float64(i))*(sorted[j]-sorted[i])
 }
 
 // randomBatch is a batch of noise, the same every time.

@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"ict/tensor"
+	"ict/train"
 )
 
 func completionCommand() *cli.Command {
@@ -15,11 +19,11 @@ func completionCommand() *cli.Command {
 			shell := c.Args().First()
 			switch shell {
 			case "bash":
-				fmt.Fprint(u.out, bashCompletion(c.App.Commands))
+				u.result("%s%s", bashCompletion(c.App.Commands), "complete -o default -F _ict ict")
 			case "zsh":
-				fmt.Fprint(u.out, "#compdef ict\nautoload -U +X bashcompinit && bashcompinit\n"+bashCompletion(c.App.Commands))
+				u.result("%s", zshCompletion(c.App.Commands))
 			case "fish":
-				fmt.Fprint(u.out, fishCompletion(c.App.Commands, nil))
+				u.result("%s", fishCompletion(c.App.Commands))
 			default:
 				return usagef("completion: no script for %s; there are bash, zsh and fish", shell)
 			}
@@ -28,61 +32,174 @@ func completionCommand() *cli.Command {
 	}
 }
 
-// bashCompletion offers the commands, then the flags of the one that stands there; files otherwise.
+// bashCompletion is a function that offers the commands, behind a command its flags and the words it takes, behind a flag the words that
+// may be its value; where it offers nothing, the shell offers files.
 func bashCompletion(commands []*cli.Command) string {
 	var b strings.Builder
-	b.WriteString("_ict() {\n  local cur=${COMP_WORDS[COMP_CWORD]} words=\n  case \"${COMP_WORDS[1]} ${COMP_WORDS[2]}\" in\n")
+	fmt.Fprintf(&b, `_ict() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} line= words= i
+  COMPREPLY=()
+  [ "$cur" = "=" ] && cur=
+  [ "$prev" = "=" ] && prev=${COMP_WORDS[COMP_CWORD-2]}
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case ${COMP_WORDS[i]} in
+      %s) [ "${COMP_WORDS[i+1]}" = "=" ] && ((i++)); ((i++)) ;;
+      -*) ;;
+      *) line="$line${COMP_WORDS[i]} " ;;
+    esac
+  done
+  case $line in
+`, strings.Join(valueFlags(leaves(commands)...), "|"))
+	eachCommand(commands, "", func(path string, c *cli.Command) {
+		fmt.Fprintf(&b, "    \"%s \"*)\n      case $prev in\n", path)
+		var files []string
+		for _, f := range c.Flags {
+			if words := flagValues(f); len(words) > 0 {
+				fmt.Fprintf(&b, "        %s) words='%s' ;;\n", flagWord(f), strings.Join(words, " "))
+			} else if flagTakesValue(f) {
+				files = append(files, flagWord(f))
+			}
+		}
+		fmt.Fprintf(&b, "        %s) ;;\n        *) words='%s'; [[ $cur == -* ]] && words='%s' ;;\n      esac ;;\n",
+			strings.Join(files, "|"), strings.Join(argWords(c), " "), strings.Join(flagWords(c), " "))
+	})
 	for _, c := range commands {
-		for _, s := range c.Subcommands {
-			fmt.Fprintf(&b, "    \"%s %s\") words='%s' ;;\n", c.Name, s.Name, strings.Join(flagWords(s), " "))
-		}
-		words := flagWords(c)
 		if len(c.Subcommands) > 0 {
-			words = names(c.Subcommands)
+			fmt.Fprintf(&b, "    \"%s \") words='%s' ;;\n", c.Name, strings.Join(names(c.Subcommands), " "))
 		}
-		fmt.Fprintf(&b, "    \"%s \"*) words='%s' ;;\n", c.Name, strings.Join(words, " "))
 	}
-	fmt.Fprintf(&b, "    *) [ \"$COMP_CWORD\" = 1 ] && words='%s' ;;\n  esac\n", strings.Join(names(commands), " "))
-	b.WriteString("  COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}\ncomplete -o default -F _ict ict\n")
+	fmt.Fprintf(&b, "    \"\") words='%s' ;;\n  esac\n", strings.Join(names(commands), " "))
+	b.WriteString("  [ -n \"$words\" ] && COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n  return 0\n}\n")
 	return b.String()
 }
+
+// zshCompletion is bash's by zsh's own translation. A function of fpath defines itself when it is called for the first time; it has to
+// complete then, too.
+func zshCompletion(commands []*cli.Command) string {
+	return "#compdef ict\nautoload -U +X bashcompinit && bashcompinit\n" + bashCompletion(commands) + `complete -o default -F _ict ict
+[ "$funcstack[1]" = _ict ] && _bash_complete -o default -F _ict`
+}
+
+// eachCommand calls do for every command that does something, with its words.
+func eachCommand(commands []*cli.Command, before string, do func(path string, c *cli.Command)) {
+	for _, c := range commands {
+		if path := before + c.Name; len(c.Subcommands) > 0 {
+			eachCommand(c.Subcommands, path+" ", do)
+		} else {
+			do(path, c)
+		}
+	}
+}
+
+func flagWord(f cli.Flag) string { return "--" + f.Names()[0] }
 
 // flagWords are the flags of a command as typed.
 func flagWords(c *cli.Command) []string {
 	var s []string
 	for _, f := range c.Flags {
-		s = append(s, "--"+f.Names()[0])
+		s = append(s, flagWord(f))
 	}
 	return s
 }
 
-// fishCompletion is a line for each command and flag, with what help says of it.
-func fishCompletion(commands []*cli.Command, path []string) string {
-	var b strings.Builder
-	when := "__fish_use_subcommand"
-	if len(path) > 0 {
-		when = fmt.Sprintf("__fish_seen_subcommand_from %s; and not __fish_seen_subcommand_from %s", path[0], strings.Join(names(commands), " "))
-	}
+// valueFlags are the flags that take a value, each once: a flag means the same in every command.
+func valueFlags(commands ...*cli.Command) []string {
+	var s []string
 	for _, c := range commands {
-		fmt.Fprintf(&b, "complete -c ict -f -n '%s' -a %s -d '%s'\n", when, c.Name, fishQuote(c.Usage))
-		if len(c.Subcommands) > 0 {
-			b.WriteString(fishCompletion(c.Subcommands, append(path, c.Name)))
-			continue
+		for _, f := range c.Flags {
+			if w := flagWord(f); flagTakesValue(f) && !slices.Contains(s, w) {
+				s = append(s, w)
+			}
 		}
-		in := "__fish_seen_subcommand_from " + c.Name
-		for _, p := range path {
-			in += "; and __fish_seen_subcommand_from " + p
+	}
+	return s
+}
+
+// flagValues are the words that may be a flag's value; none where they cannot be listed.
+func flagValues(f cli.Flag) []string {
+	switch name := f.Names()[0]; name {
+	case "preset":
+		return presetNames()
+	case "device":
+		return []string{"auto", "cpu", "cuda"}
+	case "bytes":
+		return []string{tensor.Floor.String(), tensor.Round.String()}
+	case "precision":
+		if _, ok := f.(*cli.StringFlag); ok { // of the configuration
+			return append([]string{"auto"}, train.Precisions...)
+		}
+	}
+	if g, ok := f.(*cli.GenericFlag); ok {
+		if v, ok := g.Value.(*value[string]); ok {
+			return v.words
+		}
+	}
+	return nil
+}
+
+// argWords are the words that a command takes as its argument, where its usage lists them: small letters.
+func argWords(c *cli.Command) []string {
+	if c.ArgsUsage == "" || strings.ToLower(c.ArgsUsage) != c.ArgsUsage {
+		return nil
+	}
+	return strings.Split(c.ArgsUsage, "|")
+}
+
+// fishCompletion is a line for each command and flag, with what help says of it.
+func fishCompletion(commands []*cli.Command) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# __ict_at WORDS...: the command line, without flags and their values, begins with these words; __ict_is: it holds no others.
+function __ict_path
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l value 0
+    for w in $words
+        if test $value = 1
+            set value 0
+            continue
+        end
+        switch $w
+            case %s
+                set value 1
+            case '-*'
+            case '*'
+                echo $w
+        end
+    end
+end
+function __ict_is
+    set -l line (__ict_path)
+    test "$line" = "$argv"
+end
+function __ict_at
+    set -l line (__ict_path)
+    string match -q -- "$argv *" "$line "
+end
+`, strings.Join(valueFlags(leaves(commands)...), " "))
+	var offer func(commands []*cli.Command, path string)
+	offer = func(commands []*cli.Command, path string) {
+		for _, c := range commands {
+			fmt.Fprintf(&b, "complete -c ict -f -n '__ict_is%s' -a %s -d '%s'\n", path, c.Name, fishQuote(c.Usage))
+			offer(c.Subcommands, path+" "+c.Name)
+		}
+	}
+	offer(commands, "")
+	eachCommand(commands, "", func(path string, c *cli.Command) {
+		if words := argWords(c); len(words) > 0 {
+			fmt.Fprintf(&b, "complete -c ict -f -n '__ict_is %s' -a '%s'\n", path, strings.Join(words, " "))
 		}
 		for _, f := range c.Flags {
 			_, text := describe(f.(cli.DocGenerationFlag))
 			value := ""
-			if flagTakesValue(f) {
+			if words := flagValues(f); len(words) > 0 {
+				value = fmt.Sprintf(" -x -a '%s'", strings.Join(words, " "))
+			} else if flagTakesValue(f) {
 				value = " -r"
 			}
-			fmt.Fprintf(&b, "complete -c ict -n '%s' -l %s%s -d '%s'\n", in, f.Names()[0], value, fishQuote(text))
+			fmt.Fprintf(&b, "complete -c ict -n '__ict_at %s' -l %s%s -d '%s'\n", path, f.Names()[0], value, fishQuote(text))
 		}
-	}
-	return b.String()
+	})
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 func fishQuote(s string) string { return strings.ReplaceAll(s, "'", `\'`) }

@@ -56,6 +56,7 @@ type settings struct {
 	train.Config
 	origin map[string]string // by key; none: the base's
 	base   string            // what the rest comes from, for messages
+	bare   bool              // base is a file, and nothing stands below it
 }
 
 // fromFlags builds the configuration: flag > environment > file > preset. base, unless nil, stands in for a preset where none is
@@ -76,23 +77,34 @@ func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, er
 		}
 		*to = append(*to, p...)
 	}
-	to, origin := &env, "$"+envName("set")
-	if given(c, "set") {
-		to, origin = &flags, "--set"
-	}
-	for _, s := range c.StringSlice("set") {
-		p, err := parseSet(s, origin)
-		if err != nil {
-			return nil, usage(err)
-		}
-		for _, x := range p {
-			for _, y := range *to {
-				if x.key == y.key && string(x.json) != string(y.json) {
-					return nil, usagef("%s is given twice: %s by %s and %s by %s", x.key, y.json, y.origin, x.json, x.origin)
+	set := func(to *[]patch, origin string, list []string) error {
+		for _, s := range list {
+			p, err := parseSet(s, origin)
+			if err != nil {
+				return usage(err)
+			}
+			for _, x := range p {
+				for _, y := range *to {
+					if x.key == y.key && string(x.json) != string(y.json) {
+						return usagef("%s is given twice: %s by %s and %s by %s", x.key, y.json, y.origin, x.json, x.origin)
+					}
 				}
 			}
+			*to = append(*to, p...)
 		}
-		*to = append(*to, p...)
+		return nil
+	}
+	flagSets, envSets := c.StringSlice("set"), []string(nil)
+	if !given(c, "set") {
+		flagSets, envSets = nil, flagSets
+	} else if v := os.Getenv(envName("set")); v != "" && readsVariable(c, "set") { // the parser drops it where the flag is given; its key may be another
+		envSets = []string{v}
+	}
+	if err := set(&env, "$"+envName("set"), envSets); err != nil {
+		return nil, err
+	}
+	if err := set(&flags, "--set", flagSets); err != nil {
+		return nil, err
 	}
 	if path := c.String("config"); path != "" {
 		var err error
@@ -112,6 +124,13 @@ func fromFlags(c *cli.Context, list []configFlag, base *settings) (*settings, er
 	}
 	s.shortenCurriculum()
 	return s, nil
+}
+
+// readsVariable reports whether a flag of the command has a variable.
+func readsVariable(c *cli.Context, flag string) bool {
+	return slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool {
+		return f.Names()[0] == flag && len(f.(cli.DocGenerationFlag).GetEnvVars()) > 0
+	})
 }
 
 // quoteScalar keeps a flag's text one scalar in YAML.
@@ -139,7 +158,7 @@ func baseOf(c *cli.Context, file []patch, base *settings) (*settings, error) {
 		case base != nil && len(file) == 0:
 			return &settings{Config: base.Config, origin: maps.Clone(base.origin), base: base.base}, nil
 		case len(file) > 0:
-			return &settings{origin: map[string]string{}, base: c.String("config")}, nil
+			return &settings{origin: map[string]string{}, base: c.String("config"), bare: true}, nil
 		}
 		if path := c.String("config"); path != "" {
 			return nil, usagef("%s is empty, and there is no preset: name one, --preset %s", path, orList(presetNames()))
@@ -235,6 +254,15 @@ func (s *settings) settlePrecision(c *cli.Context) {
 	}
 }
 
+// noSet adds to the error of an image set that is not there what it may be.
+func noSet(path string, err error) error {
+	var p *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && errors.As(err, &p) && p.Path == path {
+		return fmt.Errorf("%w; want an image set: ict data import --help lists the forms", about("", path, p))
+	}
+	return err
+}
+
 // openData opens the data set that the configuration names.
 func (s *settings) openData() (data.Dataset, error) {
 	ds, err := data.Open(s.Data.Path, data.Options{})
@@ -264,9 +292,16 @@ func (s *settings) follow(before train.Config, set string) {
 	}
 }
 
-// located puts in front of each refused key the place it was set at.
+// located puts in front of each refused key the place it was set at. What a file without a preset lacks is refused by one cause, not by
+// twenty consequences.
 func (s *settings) located(err error) error {
 	lines := strings.Split(err.Error(), "\n")
+	const few = 4
+	if n := len(lines) - few; s.bare && n > 0 {
+		lines = append([]string{fmt.Sprintf("%s: no preset, so every key must be there; name one, by preset: NAME in it or by --preset %s", s.base, orList(presetNames()))},
+			lines[:few]...)
+		lines = append(lines, fmt.Sprintf("and %d more", n))
+	}
 	for i, l := range lines {
 		l = strings.TrimPrefix(l, "train: ")
 		key, _, _ := strings.Cut(l, ":")
@@ -289,18 +324,21 @@ func (s *settings) comments() map[string]string {
 	return m
 }
 
-// strayVariables warns of ICT_ variables that are no flag's: a misspelt one would be ignored without a word.
-func strayVariables(u *ui, flags []cli.Flag) {
-	known := []string{"ICT_BLAS", "ICT_SYNC", "ICT_POISON"}
-	for _, f := range flags {
-		if d, ok := f.(cli.DocGenerationFlag); ok {
-			known = append(known, d.GetEnvVars()...)
+// strayVariables warns of ICT_ variables that no flag of any command reads: a misspelt one would be ignored without a word.
+func strayVariables(u *ui, commands []*cli.Command) {
+	known := []string{"BLAS", "SYNC", "POISON"}
+	for _, c := range leaves(commands) {
+		for _, f := range c.Flags {
+			for _, v := range f.(cli.DocGenerationFlag).GetEnvVars() {
+				known = append(known, strings.TrimPrefix(v, "ICT_"))
+			}
 		}
 	}
 	for _, e := range os.Environ() {
-		name, _, _ := strings.Cut(e, "=")
-		if strings.HasPrefix(name, "ICT_") && !strings.HasPrefix(name, "ICT_SIM") && !slices.Contains(known, name) {
-			u.warn("$%s is set, and no flag reads it%s", name, didYouMean(name, known, "$"))
+		variable, _, _ := strings.Cut(e, "=")
+		name, ours := strings.CutPrefix(variable, "ICT_")
+		if ours && !strings.HasPrefix(name, "SIM") && !slices.Contains(known, name) {
+			u.warn("$%s is set, and no flag reads it%s", variable, didYouMean(name, known, "$ICT_"))
 		}
 	}
 }

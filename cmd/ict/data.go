@@ -135,7 +135,7 @@ func openSet(c *cli.Context, u *ui) (data.Dataset, error) {
 	if err == nil {
 		sayNotes(u, c.Args().First(), data.Notes(ds))
 	}
-	return ds, err
+	return ds, noSet(c.Args().First(), err)
 }
 
 // wantOut is --out, which must be given.
@@ -153,7 +153,7 @@ func wantOut(c *cli.Context, like string) (string, error) {
 		return "", usagef("--out %s: is there, and is no packed set, so it stays; choose another name, or remove it", out)
 	}
 	if _, err := os.Stat(filepath.Dir(out)); err != nil {
-		return "", fmt.Errorf("%w; make the folder first", about("--out "+out, filepath.Dir(out), err))
+		return "", fmt.Errorf("%w; make the folder first", about("--out", out, err))
 	}
 	return out, nil
 }
@@ -185,7 +185,7 @@ func importAction(c *cli.Context, u *ui) error {
 	r, err := data.Import(ctx, src, out, o, progress)
 	clear()
 	if err != nil {
-		return stoppedImport(ctx, err)
+		return stoppedImport(ctx, noSet(src, err))
 	}
 	sayNotes(u, src, r.Notes)
 	if len(r.Bad) > 0 {

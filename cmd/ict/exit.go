@@ -74,6 +74,14 @@ func (e *aboutError) Error() string {
 
 func (e *aboutError) Unwrap() error { return e.err }
 
+// together joins two errors. The code is the first one's; one without a text leaves no empty line.
+func together(first, second error) error {
+	if first != nil && first.Error() == "" && second != nil {
+		return withCode(exitCode(first), second)
+	}
+	return errors.Join(first, second)
+}
+
 // interrupted is the error of something that a signal ended.
 type interrupted struct{ signal syscall.Signal }
 
@@ -97,7 +105,7 @@ func exitCode(err error) int {
 		return exitDamaged
 	case errors.Is(err, train.ErrStopped):
 		return exitStopped
-	case errors.Is(err, checkpoint.ErrVersion): // again with the same program, it would be the same
+	case errors.Is(err, checkpoint.ErrVersion), errors.Is(err, data.ErrVersion): // again with the same program, it would be the same
 		return exitUsage
 	case errors.Is(err, syscall.ENOMEM):
 		return exitMemory

@@ -13,14 +13,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
 
-func main() { os.Exit(run(os.Args, os.Stdout, os.Stderr)) }
+func main() {
+	// A reader that leaves, as in `ict train … 2>&1 | head`, must not end a run before its state is saved: writing to it is an error, no more.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args, os.Stdout, os.Stderr))
+}
 
 // run is the program: it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
@@ -53,7 +60,7 @@ func dispatch(args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	if l.help || l.command == nil {
-		return printHelp(stdout, app, l)
+		return lostResults(printHelp(stdout, app, l))
 	}
 	app.Metadata["given"] = l.given
 	return app.Run(append(args[:1:1], l.args...))
@@ -111,7 +118,8 @@ func action(least, most int, do func(c *cli.Context, u *ui) error) cli.ActionFun
 		if err != nil {
 			return err
 		}
-		return errors.Join(do(c, u), u.finish())
+		strayVariables(u, c.App.Commands)
+		return u.finish(do(c, u))
 	}
 }
 
@@ -128,7 +136,7 @@ func val[T any](c *cli.Context, flag string) T { return c.Generic(flag).(*value[
 var (
 	badFlag     = regexp.MustCompile(`(?s)^invalid value ".*" for flag -([a-z-]+): (.*)$`)
 	badSwitch   = regexp.MustCompile(`(?s)^invalid boolean value (".*") for -([a-z-]+): `)
-	badVariable = regexp.MustCompile(`(?s)^could not parse (".*") as (?:bool )?value from environment variable "(ICT_[A-Z_]+)" for flag [a-z-]+: (.*)$`)
+	badVariable = regexp.MustCompile(`(?s)^could not parse (".*?")(?: as bool value)? from environment variable "(ICT_[A-Z_]+)"(?: as value)? for flag [a-z-]+: (.*)$`)
 )
 
 // badValue puts them as the rest of the program would.
@@ -152,9 +160,13 @@ func badValue(err error) error {
 // packages whose names begin their errors; users need not know them.
 var prefixes = []string{"train: ", "data: ", "checkpoint: ", "sample: ", "model: ", "rundir: ", "noise: ", "cpu: ", "gpu: "}
 
-// message is an error as users see it: without the names of packages in front.
+// message is an error as users see it: without the names of packages in front, and of the system calls that only look.
 func message(err error) string {
 	s := err.Error()
+	if p := (*fs.PathError)(nil); errors.As(err, &p) && (p.Op == "stat" || p.Op == "lstat" || p.Op == "open") {
+		call, path := p.Op+" "+p.Path+": ", p.Path+": "
+		s = strings.Replace(strings.Replace(s, path+call, path, 1), call, path, 1)
+	}
 	if own := said(""); errors.As(err, &own) {
 		return s
 	}

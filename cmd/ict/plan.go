@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"ict/nn"
+	"ict/tensor"
 	"ict/train"
 )
 
@@ -55,8 +56,14 @@ func planAction(c *cli.Context, u *ui) error {
 	if f == nil {
 		return usage(s.located(fits))
 	}
+	var ops []opNote
+	if c.Bool("list") {
+		ops = listPlan(f)
+	}
 	if u.json {
-		return u.printJSON(planReport(s.Config, f, free))
+		r := planReport(s.Config, f, free)
+		r.Ops = ops
+		return u.printJSON(r)
 	}
 	if p, ok := train.Presets()[s.Preset]; ok {
 		u.result("preset     %s: %s", s.Preset, p.Source)
@@ -66,13 +73,13 @@ func planAction(c *cli.Context, u *ui) error {
 		u.result("%s", l)
 	}
 	if c.Bool("list") {
-		listPlan(u, f)
+		printOps(u, ops)
 	}
 	if fits != nil {
 		u.result("verdict    does not fit: needs %s, %s are free", bytesText(f.Total()), bytesText(free))
 		return nil
 	}
-	u.result("verdict    fits: needs %s of %s that are free, micro-batch %d", bytesText(f.Total()), bytesText(free), f.MicroBatch())
+	u.result("verdict    fits: needs %s of %s that are free, micro-batch %s", bytesText(f.Total()), bytesText(free), comma(f.MicroBatch()))
 	return nil
 }
 
@@ -97,7 +104,7 @@ func fit(dev *device, c *train.Config, free int) (*train.Forecast, error) {
 func memoryAdvice(dev *device, c train.Config, f *train.Forecast, free int) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "out of memory on %s: the plan needs %s, %s are free\n", dev.place(), bytesText(f.Total()), bytesText(free))
-	fmt.Fprintf(&b, "  arena %s at micro-batch %d · weights, moments, averages %s · gradients %s · staging %s", bytesText(f.Arena), f.MicroBatch(),
+	fmt.Fprintf(&b, "  arena %s at micro-batch %s · weights, moments, averages %s · gradients %s · staging %s", bytesText(f.Arena), comma(f.MicroBatch()),
 		bytesText(f.Weights+f.Moments+f.Averages), bytesText(f.Gradients), bytesText(f.Staging))
 	if try := smallerMicroBatch(dev, c, free); try != "" {
 		b.WriteString(try)
@@ -114,8 +121,8 @@ func smallerMicroBatch(dev *device, c train.Config, limit int) string {
 	if err != nil {
 		return ""
 	}
-	return fmt.Sprintf("\n  try   --micro-batch %d   needs %s; same batch of %d in %d parts, same images and draws",
-		d.Train.MicroBatch, bytesText(g.Total()), c.Train.Batch, g.Parts())
+	return fmt.Sprintf("\n  try   --micro-batch %d   needs %s; same batch of %s in %s parts, same images and draws",
+		d.Train.MicroBatch, bytesText(g.Total()), comma(c.Train.Batch), comma(g.Parts()))
 }
 
 // forecastLines are the facts of a run before it begins.
@@ -125,7 +132,7 @@ func forecastLines(c train.Config, f *train.Forecast) []string {
 	lines := []string{
 		fmt.Sprintf("network    %s, %d×%d×%d, %s parameters, %s an image", c.Model.Kind, c.Model.Resolution, c.Model.Resolution, c.Model.ImageChannels,
 			comma(f.Net().Tape.Params()), macText(macs)),
-		fmt.Sprintf("step       %d images, %s; %s in all", c.Train.Batch, flopText(float64(f.StepFLOPs)), flopText(float64(f.StepFLOPs)*float64(c.Train.Steps))),
+		fmt.Sprintf("step       %s image%s, %s; %s in all", comma(c.Train.Batch), plural(c.Train.Batch), flopText(float64(f.StepFLOPs)), flopText(float64(f.StepFLOPs)*float64(c.Train.Steps))),
 		fmt.Sprintf("stages     %s", stagesText(c)),
 		fmt.Sprintf("arena      student %s planned, %s unshared, %s at least; teacher %s, %s, %s", bytesText(student.Bytes), bytesText(student.Unshared),
 			bytesText(student.Bound), bytesText(target.Bytes), bytesText(target.Unshared), bytesText(target.Bound)),
@@ -133,7 +140,7 @@ func forecastLines(c train.Config, f *train.Forecast) []string {
 			bytesText(f.Weights), bytesText(f.Moments), bytesText(f.Averages), bytesText(f.Gradients), bytesText(f.Staging)),
 	}
 	if f.Parts() > 1 {
-		lines = append(lines, fmt.Sprintf("parts      micro-batch %d, %d to a step", f.MicroBatch(), f.Parts()))
+		lines = append(lines, fmt.Sprintf("parts      micro-batch %s, %s to a step", comma(f.MicroBatch()), comma(f.Parts())))
 	}
 	return lines
 }
@@ -142,7 +149,7 @@ func forecastLines(c train.Config, f *train.Forecast) []string {
 func stagesText(c train.Config) string {
 	var parts []string
 	for _, s := range c.Curriculum().Stages() {
-		parts = append(parts, fmt.Sprintf("N %d for %s steps (%s)", s.N, comma(s.Steps), imagesText(uint64(s.Steps)*uint64(c.Train.Batch))))
+		parts = append(parts, fmt.Sprintf("N %s for %s steps (%s)", comma(s.N), comma(s.Steps), imagesText(uint64(s.Steps)*uint64(c.Train.Batch))))
 	}
 	if len(parts) > 4 {
 		parts = append(parts[:2:2], "…", parts[len(parts)-1])
@@ -167,6 +174,7 @@ type planJSON struct {
 	Memory     map[string]int `json:"memory_bytes"`
 	Free       int            `json:"free_bytes"`
 	Fits       bool           `json:"fits"`
+	Ops        []opNote       `json:"ops,omitempty"` // with --list
 }
 
 type stageJSON struct {
@@ -199,22 +207,46 @@ func planReport(c train.Config, f *train.Forecast, free int) planJSON {
 	return r
 }
 
-// listPlan prints the student's program op by op, with the block of its output.
-func listPlan(u *ui, f *train.Forecast) {
+// opNote is an op of the student's program, with the block of its output where it has one of its own in the arena.
+type opNote struct {
+	Op       string   `json:"op"`
+	Output   *opBlock `json:"output,omitempty"`
+	Forward  int64    `json:"flop_forward"`
+	Backward int64    `json:"flop_backward"`
+}
+
+type opBlock struct {
+	Shape  tensor.Shape `json:"shape"`
+	Offset int          `json:"offset_bytes"`
+	Bytes  int          `json:"bytes"`
+	First  int          `json:"first"` // step of its life
+	Last   int          `json:"last"`
+}
+
+// listPlan is the student's program op by op.
+func listPlan(f *train.Forecast) []opNote {
 	student, _ := f.Plans()
-	blocks := map[string]nn.Block{}
+	blocks := map[string]*opBlock{}
 	for _, b := range student.Blocks {
 		if b.What == "value" {
-			blocks[b.Name] = b
+			blocks[b.Name] = &opBlock{b.Shape, b.Off, b.Bytes, b.First, b.Last}
 		}
 	}
-	u.result("%-36s  %-18s  %11s  %11s  %9s  %10s  %10s", "op", "output", "offset", "bytes", "life", "forward", "backward")
+	var list []opNote
 	for i, path := range f.Net().Tape.Paths {
+		list = append(list, opNote{path, blocks[path], student.Forward[i].FLOPs, student.Backward[i].FLOPs})
+	}
+	return list
+}
+
+// printOps prints it for people.
+func printOps(u *ui, ops []opNote) {
+	u.result("%-36s  %-18s  %11s  %11s  %9s  %10s  %10s", "op", "output", "offset", "bytes", "life", "forward", "backward")
+	for _, o := range ops {
 		shape, offset, size, life := "", "", "", ""
-		if b, ok := blocks[path]; ok {
-			shape, offset, size, life = b.Shape.String(), comma(b.Off), comma(b.Bytes), fmt.Sprintf("%d-%d", b.First, b.Last)
+		if b := o.Output; b != nil {
+			shape, offset, size, life = b.Shape.String(), comma(b.Offset), comma(b.Bytes), fmt.Sprintf("%d-%d", b.First, b.Last)
 		}
-		u.result("%-36s  %-18s  %11s  %11s  %9s  %10s  %10s", path, shape, offset, size, life,
-			flopText(float64(student.Forward[i].FLOPs)), flopText(float64(student.Backward[i].FLOPs)))
+		u.result("%-36s  %-18s  %11s  %11s  %9s  %10s  %10s", o.Op, shape, offset, size, life, flopText(float64(o.Forward)), flopText(float64(o.Backward)))
 	}
 }

@@ -34,10 +34,10 @@ func sampleCommand() *cli.Command {
 			"grid, a .npz holds arr_0 (uint8, NHWC) and arr_1 (labels), a folder gets one .png per image. How the images were made is written\n" +
 			"into each file.",
 		Flags: []cli.Flag{
-			&cli.GenericFlag{Name: "n", Value: count("", 1), Usage: "`N` images; without: as many as the grid holds, or 64"},
+			&cli.GenericFlag{Name: "n", Value: count("", 1), Usage: "`N` images; without: as many as the grid holds, 8 of each class with --class, or 64"},
 			&cli.StringFlag{Name: "grid", Usage: "`ROWSxCOLS` of a .png; without: nearly square, or a column per class"},
 			&cli.StringFlag{Name: "out", Value: "samples.png", Usage: "write to `PATH`: x.png, x.npz, or a folder"},
-			&cli.GenericFlag{Name: "steps", Value: count("1", 1), Usage: "network calls an image: 1 or 2, at the recipe's levels; with --sampler heun, `N` levels"},
+			&cli.GenericFlag{Name: "steps", Value: count("1", 1), Usage: "network calls an image: 1 or 2, at the recipe's levels; with --sampler heun `N` levels in 2N-1 calls, 18 levels unless given"},
 			&cli.GenericFlag{Name: "levels", Value: of("", parseLevels), Usage: "noise levels `σ,σ,…`, descending, like 80,0.821: one network call each"},
 			&cli.GenericFlag{Name: "seed", Value: count("0", 0), Usage: "begin all draws from seed `N`"},
 			&cli.StringFlag{Name: "class", Usage: "`CLASS` by number or name, several as 0,1,2 in turn, or all: one per column; without: drawn at random"},
@@ -119,7 +119,7 @@ func sampleAction(c *cli.Context, u *ui) error {
 	}
 	if u.json {
 		return u.printJSON(map[string]any{
-			"path": d.out, "from": w.path, "step": w.step, "ema": w.ema, "n": d.n, "seed": d.seed, "levels": d.levels, "calls_per_image": d.calls(),
+			"path": d.out, "from": w.path, "step": w.step, "ema": w.ema, "n": d.n, "seed": d.seed, "classes": d.classNames(), "levels": d.levels, "calls_per_image": d.calls(),
 			"byte_rule": d.rule.String(), "device": dev.kind(), "blas": dev.blas(), "precision": d.precision,
 		})
 	}
@@ -132,6 +132,9 @@ func (d *drawing) read(c *cli.Context) error {
 	var err error
 	if d.form, err = outForm(d.out); err != nil {
 		return err
+	}
+	if above := fileAbove(d.out); above != "" {
+		return usagef("--out %s: %s is a file; want a folder there", d.out, above)
 	}
 	d.batch, d.n, d.precision = val[int](c, "batch"), optional(c, "n"), val[string](c, "precision")
 	if d.n > math.MaxInt32 {
@@ -184,6 +187,21 @@ func outForm(out string) (int, error) {
 		return asFolder, nil
 	default:
 		return 0, usagef("--out %s: want a .png, a .npz, or a folder", out)
+	}
+}
+
+// fileAbove is what stands on the way to a path and is no folder; "" for nothing.
+func fileAbove(path string) string {
+	for p := filepath.Dir(filepath.Clean(path)); ; p = filepath.Dir(p) {
+		if info, err := os.Stat(p); err == nil {
+			if info.IsDir() {
+				return ""
+			}
+			return p
+		}
+		if p == filepath.Dir(p) {
+			return ""
+		}
 	}
 }
 
@@ -240,6 +258,15 @@ func (d *drawing) className(class int) string {
 		return d.classes[class]
 	}
 	return strconv.Itoa(class)
+}
+
+// classNames are the classes asked for; nil: drawn at random, or none.
+func (d *drawing) classNames() []string {
+	var list []string
+	for _, k := range d.list {
+		list = append(list, d.className(k))
+	}
+	return list
 }
 
 // readClass turns --class into numbers; nil: at random, or no classes.

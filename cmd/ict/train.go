@@ -99,7 +99,6 @@ func (r *session) run() error {
 	if err := checkDevice(r.c); err != nil {
 		return err
 	}
-	strayVariables(r.u, r.c.Command.Flags)
 	if err := r.openRun(); err != nil {
 		return err
 	}

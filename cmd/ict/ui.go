@@ -3,12 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -21,7 +23,7 @@ import (
 
 // ui is how a command speaks: results to out, everything else to err.
 type ui struct {
-	out     io.Writer
+	out     *results
 	err     *screen
 	json    bool
 	quiet   bool
@@ -32,6 +34,21 @@ type ui struct {
 	sinks    []zapcore.Core
 	warnings []warning
 	close    []func() error
+}
+
+// results is stdout. It keeps its first error for the end of the command: most results are printed line by line, and nothing can be done
+// about a line.
+type results struct {
+	w   io.Writer
+	err error
+}
+
+// Write never fails; after the first error it drops what comes.
+func (r *results) Write(p []byte) (int, error) {
+	if r.err == nil {
+		_, r.err = r.w.Write(p)
+	}
+	return len(p), nil
 }
 
 // warning is a text and how often it was said.
@@ -49,7 +66,10 @@ func (w warning) String() string {
 
 // newUI reads the global flags.
 func newUI(c *cli.Context) (*ui, error) {
-	u := &ui{out: c.App.Writer, err: newScreen(c.App.ErrWriter), json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose")}
+	u := &ui{out: &results{w: c.App.Writer}, err: newScreen(c.App.ErrWriter), json: c.Bool("json"), quiet: c.Bool("quiet"), verbose: c.Bool("verbose")}
+	if u.quiet && u.verbose && given(c, "quiet") != given(c, "verbose") { // the other one stands in the environment
+		u.quiet, u.verbose = given(c, "quiet"), given(c, "verbose")
+	}
 	if u.quiet && u.verbose {
 		return nil, usagef("--quiet and --verbose exclude each other")
 	}
@@ -135,9 +155,15 @@ func (u *ui) repeat(least int) {
 	u.warnings = nil
 }
 
-// finish closes the log files.
-func (u *ui) finish() error {
+// finish ends a command with its error: it tells of results that could not be written, writes the error into the log, and closes the log.
+func (u *ui) finish(err error) error {
 	u.repeat(2)
+	if lost := lostResults(u.out.err); err == nil || exitCode(lost) == exitFailed {
+		err = together(err, lost) // a reader that left is news only where nothing else went wrong
+	}
+	if err != nil && err.Error() != "" {
+		u.files.Errorw(message(err), "code", exitCode(err))
+	}
 	var first error
 	for _, c := range u.close {
 		if err := c(); err != nil && first == nil {
@@ -145,7 +171,19 @@ func (u *ui) finish() error {
 		}
 	}
 	u.close = nil
-	return first
+	return together(err, first)
+}
+
+// lostResults is the error of a command whose results did not reach stdout for err; nil for none. A reader that has enough, as in
+// `ict … | head`, ends programs without a word.
+func lostResults(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EPIPE):
+		return withCode(128+int(syscall.SIGPIPE), errors.New(""))
+	}
+	return fmt.Errorf("%w; what was to be printed is lost in part: run it again with more room for it", about("", "stdout", err))
 }
 
 // say writes a line to stderr, unless --quiet, and to the log files.

@@ -53,14 +53,14 @@ func TestWarningsAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &ui{err: newScreen(&b)}
+	u := &ui{out: &results{}, err: newScreen(&b)}
 	u.logInto(f, "")
 	u.buildLog()
 	for range 120 {
 		u.warn("disk full")
 	}
 	u.warn("other")
-	if err := u.finish(); err != nil {
+	if err := u.finish(nil); err != nil {
 		t.Fatal(err)
 	}
 	const want = "warning: disk full\nwarning: other\n2 warnings:\n  1  disk full (120 times)\n  2  other\n"
@@ -90,5 +90,20 @@ func TestLogOnFullDisk(t *testing.T) {
 	}
 	if got := b.String(); strings.Count(got, "step") != 3 || strings.Count(got, "no space left on device") != 1 || !strings.Contains(got, "warning: the log lacks lines from here on: ") {
 		t.Errorf("got %q", got)
+	}
+}
+
+// The last line of a log says why the command failed, and with which code.
+func TestErrorIsLogged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.jsonl")
+	var out, b bytes.Buffer
+	if code := run([]string{"ict", "sample", "nothing", "--log-file", path}, &out, &b); code != exitFailed {
+		t.Fatalf("code %d, %s", code, b.String())
+	}
+	log, _ := os.ReadFile(path)
+	for _, want := range []string{`"level":"error"`, `"msg":"nothing: no such file or directory`, `"code":1`} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("no %s in %q", want, log)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,8 @@ import (
 
 // parseCount reads a number of things: 400000, 400k, 1.5M.
 func parseCount(s string) (int, error) {
+	const exact = 1 << 53 // whole numbers of a float64
+	bad := fmt.Errorf("got %q, want a whole number, like 400000 or 400k or 1.5M", s)
 	digits, unit := s, 1.0
 	switch {
 	case strings.HasSuffix(s, "k"):
@@ -20,15 +23,24 @@ func parseCount(s string) (int, error) {
 	}
 	if unit == 1 {
 		n, err := strconv.Atoi(digits)
+		if errors.Is(err, strconv.ErrRange) {
+			return 0, fmt.Errorf("got %q, want at most %s", s, comma(math.MaxInt))
+		}
 		if err != nil {
-			return 0, fmt.Errorf("got %q, want a whole number, like 400000 or 400k or 1.5M", s)
+			return 0, bad
 		}
 		return n, nil
 	}
 	f, err := strconv.ParseFloat(digits, 64)
 	n := math.Round(f * unit)
-	if err != nil || !(math.Abs(n) <= 1<<53) || math.Abs(n-f*unit) > 1e-6 {
-		return 0, fmt.Errorf("got %q, want a whole number, like 400000 or 400k or 1.5M", s)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return 0, bad
+	}
+	if math.Abs(n) > exact {
+		return 0, fmt.Errorf("got %q, want at most %s", s, comma(exact))
+	}
+	if math.Abs(n-f*unit) > 1e-6 {
+		return 0, bad
 	}
 	return int(n), nil
 }
@@ -75,6 +87,7 @@ type value[T any] struct {
 	text  string
 	v     T
 	parse func(string) (T, error)
+	words []string // all there are, if they can be listed
 }
 
 // Set is called by the parser.
@@ -114,14 +127,14 @@ func of[T any](text string, parse func(string) (T, error)) *value[T] {
 
 // oneOf is a flag's value out of a few words.
 func oneOf(text string, words ...string) *value[string] {
-	return of(text, func(s string) (string, error) {
-		for _, w := range words {
-			if s == w {
-				return s, nil
-			}
+	f := of(text, func(s string) (string, error) {
+		if slices.Contains(words, s) {
+			return s, nil
 		}
 		return "", errors.New("got " + strconv.Quote(s) + ", want " + orList(words))
 	})
+	f.words = words
+	return f
 }
 
 func orList(words []string) string {
@@ -147,16 +160,26 @@ func comma[T int | int32 | int64 | uint64](n T) string {
 // bytesText writes a size: 40.5 GiB.
 func bytesText[T int | int64 | uint64](n T) string {
 	f := float64(n)
-	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
-		if f < 1024 || u == "GiB" {
+	for _, u := range []string{"B", "KiB", "MiB"} {
+		if f < 1024 {
 			if u == "B" {
 				return fmt.Sprintf("%.0f B", f)
 			}
-			return fmt.Sprintf("%.1f %s", f, u)
+			return tenths(f) + " " + u
 		}
 		f /= 1024
 	}
-	panic("unreachable")
+	return tenths(f) + " GiB"
+}
+
+// tenths writes f with one digit behind the point, and with commas: 20,480.0.
+func tenths(f float64) string {
+	whole, digit, _ := strings.Cut(strconv.FormatFloat(f, 'f', 1, 64), ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil { // beyond any size
+		return whole + "." + digit
+	}
+	return comma(n) + "." + digit
 }
 
 // imagesText writes a number of images: 640 img, 38.4 kimg, 12.7 Mimg.
@@ -165,9 +188,9 @@ func imagesText(n uint64) string {
 	case n < 1e4:
 		return comma(n) + " img"
 	case n < 1e6:
-		return fmt.Sprintf("%.1f kimg", float64(n)/1e3)
+		return tenths(float64(n)/1e3) + " kimg"
 	default:
-		return fmt.Sprintf("%.1f Mimg", float64(n)/1e6)
+		return tenths(float64(n)/1e6) + " Mimg"
 	}
 }
 

@@ -21,6 +21,30 @@ func TestParseCount(t *testing.T) {
 	}
 }
 
+// A number that is too large is told so, not that it is none.
+func TestParseCountSays(t *testing.T) {
+	for s, want := range map[string]string{
+		"99999999999999999999": `got "99999999999999999999", want at most 9,223,372,036,854,775,807`,
+		"9000000000000M":       `got "9000000000000M", want at most 9,007,199,254,740,992`,
+		"1K":                   `got "1K", want a whole number, like 400000 or 400k or 1.5M`,
+	} {
+		if _, err := parseCount(s); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", s, err, want)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	for _, k := range []struct {
+		sorted      []float64
+		share, want float64
+	}{{[]float64{122.8, 147.3}, 0.5, 135.05}, {[]float64{1, 2, 4}, 0.5, 2}, {[]float64{1, 2, 4}, 0.75, 3}, {[]float64{7}, 0.25, 7}, {[]float64{1, 2, 4, 8}, 1, 8}, {[]float64{1, 2}, 0, 1}} {
+		if got := quantile(k.sorted, k.share); math.Abs(got-k.want) > 1e-9 {
+			t.Errorf("%g of %v: got %g, want %g", k.share, k.sorted, got, k.want)
+		}
+	}
+}
+
 func TestParseOthers(t *testing.T) {
 	if l, err := parseLevels("80, 0.821"); err != nil || len(l) != 2 || l[1] != 0.821 {
 		t.Errorf("levels: %v, %v", l, err)
@@ -62,7 +86,10 @@ func TestTexts(t *testing.T) {
 		comma(999):                       "999",
 		bytesText(1023):                  "1023 B",
 		bytesText(43486543872):           "40.5 GiB",
-		bytesText(5 << 42):               "20480.0 GiB",
+		bytesText(5 << 42):               "20,480.0 GiB",
+		bytesText(1 << 62):               "4,294,967,296.0 GiB",
+		imagesText(50e9):                 "50,000.0 Mimg",
+		imagesText(999_999):              "1,000.0 kimg",
 		imagesText(9999):                 "9,999 img",
 		imagesText(38400):                "38.4 kimg",
 		imagesText(12697600):             "12.7 Mimg",

@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -76,18 +80,39 @@ func parseConfig(name string, b []byte) ([]patch, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, yamlError{err})
+		line, text := yamlFault(err)
+		if last := bytes.Count(bytes.TrimSpace(b), []byte("\n")) + 1; line > last {
+			line = last // what is missing at the end is missing behind the last line, not somewhere below it
+		}
+		if line > 0 {
+			name = fmt.Sprintf("%s:%d", name, line)
+		}
+		return nil, fmt.Errorf("%s: %s; want YAML", name, text)
 	}
 	w := walk{at: func(n *yaml.Node) string { return fmt.Sprintf("%s:%d", name, n.Line) }}
 	w.value(doc.Content[0], reflect.TypeFor[train.Config](), "")
 	return w.patches, w.err
 }
 
-// yamlError is an error of the YAML library in our words.
-type yamlError struct{ error }
+// What the YAML library says of a text that it cannot read. It counts the lines of what its parser (unlike its scanner) finds from 0, and
+// leaves out line 0 and what it would say of the first.
+var (
+	yamlSays   = regexp.MustCompile(`(?s)^yaml: (?:line ([0-9]+): )?(.*)$`)
+	yamlParser = regexp.MustCompile(`^(did not find expected ([<',]|node content|key)|found (undefined tag handle|duplicate|incompatible))`)
+	yamlPlaced = regexp.MustCompile(`^(did not|found|could not|mapping|block) `)
+)
 
-func (e yamlError) Error() string {
-	return strings.TrimPrefix(e.error.Error(), "yaml: ") + "; want YAML"
+// yamlFault is the line of an error of the YAML library, 0 where it is not known, and what is wrong there.
+func yamlFault(err error) (line int, text string) {
+	m := yamlSays.FindStringSubmatch(err.Error())
+	if m == nil {
+		return 0, err.Error()
+	}
+	line, _ = strconv.Atoi(m[1]) // "" is 0
+	if m[1] != "" && yamlParser.MatchString(m[2]) || m[1] == "" && yamlPlaced.MatchString(m[2]) {
+		line++
+	}
+	return line, m[2]
 }
 
 // parseSet reads the value of --set key.path=value, which is YAML.
@@ -112,7 +137,8 @@ func parseSet(s, flag string) ([]patch, error) {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		return nil, fmt.Errorf("%s %s: %s", flag, key, strings.TrimPrefix(err.Error(), "yaml: "))
+		_, fault := yamlFault(err)
+		return nil, fmt.Errorf("%s %s: %s", flag, key, fault)
 	}
 	if len(doc.Content) == 0 {
 		return nil, fmt.Errorf("%s %s: no value; want %s=%s", flag, key, key, want(t))
@@ -207,11 +233,14 @@ func encodeNode(n *yaml.Node, t reflect.Type) ([]byte, error) {
 			return []byte(strings.ToLower(n.Value)), nil
 		}
 	case reflect.Int:
-		if c, err := parseCount(n.Value); err == nil {
-			return []byte(strconv.Itoa(c)), nil
-		}
+		c, err := parseCount(n.Value)
+		return []byte(strconv.Itoa(c)), err
 	case reflect.Uint64:
-		if c, err := strconv.ParseUint(n.Value, 10, 64); err == nil {
+		c, err := strconv.ParseUint(n.Value, 10, 64)
+		if errors.Is(err, strconv.ErrRange) {
+			return nil, fmt.Errorf("got %s, want at most %s", got(n), comma(uint64(math.MaxUint64)))
+		}
+		if err == nil {
 			return []byte(strconv.FormatUint(c, 10)), nil
 		}
 	case reflect.Float64:
@@ -305,34 +334,39 @@ func join(prefix, name string) string {
 	return prefix + "." + name
 }
 
-// suggestKey looks for a key like name: in the same group, then with the same last word anywhere.
+// suggestKey looks for a key like name: in the same group, then with such a last word anywhere; where nothing is near, it lists the group.
 func suggestKey(group, name string) string {
-	var here, groups []string
+	var here []string // keys and groups in group
+	last := map[string]string{}
 	for _, k := range keys() {
-		rest, in := strings.CutPrefix(k, join(group, ""))
-		if group == "" {
-			rest, in = k, true
+		word := k[strings.LastIndexByte(k, '.')+1:]
+		if _, ok := last[word]; !ok {
+			last[word] = k
 		}
-		first, _, deeper := strings.Cut(rest, ".")
-		switch {
-		case in && !deeper:
-			here = append(here, rest)
-		case in:
-			groups = append(groups, first)
+		rest, in := strings.CutPrefix(k, strings.TrimPrefix(group+".", "."))
+		if first, _, _ := strings.Cut(rest, "."); in && !slices.Contains(here, first) {
+			here = append(here, first)
 		}
 	}
-	for _, k := range keys() { // the right key in the wrong group
-		if strings.HasSuffix("."+k, "."+name) {
-			return "; did you mean " + k + "?"
-		}
+	word := name[strings.LastIndexByte(name, '.')+1:]
+	full := func(s string) string { return "; did you mean " + s + "?" }
+	if k, ok := last[word]; ok { // the right key in the wrong group
+		return full(k)
 	}
-	if n := nearest(name, append(here, groups...)); n != "" {
-		return "; did you mean " + join(group, n) + "?"
+	if n := nearest(name, here); n != "" {
+		return full(join(group, n))
 	}
 	if n := nearest(name, keys()); n != "" {
-		return "; did you mean " + n + "?"
+		return full(n)
 	}
-	return ""
+	if n := nearest(word, slices.Sorted(maps.Keys(last))); n != "" {
+		return full(last[n])
+	}
+	what := "there are"
+	if group != "" {
+		what = group + " has"
+	}
+	return fmt.Sprintf("\n  %s: %s", what, strings.Join(here, " "))
 }
 
 // got describes a node in a message.
