@@ -4,12 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,7 +15,8 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/google/renameio/v2"
-	"golang.org/x/sys/unix"
+
+	"ict/internal/disk"
 )
 
 // Names of the element types that the program itself writes; files of others may hold all of elementSize.
@@ -89,7 +88,7 @@ func writeAtomic(ctx context.Context, path string, head []byte, order []Named) (
 	if err := f.CloseAtomicallyReplace(); err != nil {
 		return fail(err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := disk.SyncDir(dir); err != nil {
 		return fail(err)
 	}
 	return info, nil
@@ -224,17 +223,4 @@ func mustJSON(v any) []byte {
 		panic("checkpoint: " + err.Error())
 	}
 	return b
-}
-
-// syncDir makes renames in dir durable, where the file system can: some network ones have no such call.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

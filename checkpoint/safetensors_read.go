@@ -19,7 +19,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 
-	"ict/internal/mapped"
+	"ict/internal/disk"
 )
 
 // ErrDamaged is wrapped by every error that says a file is not what was written, or not a file of ours at all.
@@ -92,7 +92,7 @@ func mapFile(file *os.File) (*File, error) {
 // Guard runs a function that looks at the data of open files in its own goroutine, and returns its error. A page that cannot be
 // read, because a file was cut or the disk fails, becomes an error that wraps [ErrDamaged].
 func Guard(read func() error) (err error) {
-	if e := mapped.Guard(func() { err = read() }); e != nil {
+	if e := disk.Guard(func() { err = read() }); e != nil {
 		return damaged("%v", e)
 	}
 	return err

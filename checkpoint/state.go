@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
+
+	"ict/internal/disk"
 )
 
 const (
@@ -96,13 +98,13 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	if _, err := writeSynced(ctx, filepath.Join(temp, manifestName), text, nil); err != nil {
 		return err
 	}
-	if err := syncDir(temp); err != nil {
+	if err := disk.SyncDir(temp); err != nil {
 		return err
 	}
 	if err := replace(ctx, temp, final); err != nil {
 		return err
 	}
-	if err := syncDir(statesDir); err != nil {
+	if err := disk.SyncDir(statesDir); err != nil {
 		return err
 	}
 	if err := writeLatest(statesDir, step); err != nil {

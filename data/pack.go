@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ict/internal/mapped"
+	"ict/internal/disk"
 )
 
 // Layout of a packed file, all little endian; docs/format-pack.md draws it.
@@ -151,7 +151,7 @@ func parsePack(path string, m []byte) (*pack, error) {
 
 // guard runs a function that reads the mapped file at path; a page that cannot be read is damage.
 func guard(path string, read func()) error {
-	if err := mapped.Guard(read); err != nil {
+	if err := disk.Guard(read); err != nil {
 		return damaged("%s: %v", Printable(path), err)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"ict/internal/disk"
 )
 
 // packWriter writes a packed file as <dst>.partial, under a lock, and renames it when it is complete and checked. What
@@ -165,7 +167,7 @@ func (p *packWriter) publish() error {
 	if p.journal != nil { // while the lock is held: then another import may have one of this name
 		err = p.journal.remove()
 	}
-	return errors.Join(err, p.f.Close(), syncFolder(filepath.Dir(p.dst)))
+	return errors.Join(err, p.f.Close(), disk.SyncDir(filepath.Dir(p.dst)))
 }
 
 // manifest returns the part behind the images, and how many bytes of it are class names.
@@ -218,17 +220,4 @@ func checkPack(ctx context.Context, path string) error {
 		}
 	}
 	return nil
-}
-
-// syncFolder makes a rename in a folder last, where the file system can: some network ones have no such call.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

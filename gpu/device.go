@@ -177,9 +177,6 @@ func Devices() ([]Info, error) {
 // Info tells which device this is.
 func (d *Device) Info() Info { return d.info }
 
-// Name is cuda:0 and the model.
-func (d *Device) Name() string { return fmt.Sprintf("cuda:%d %s", d.info.Device, d.info.Name) }
-
 // Apart asks programs for an allocation per tensor: ICT_APART=1, for tests that look for overruns.
 func (d *Device) Apart() bool { return d.apart }
 

@@ -93,8 +93,8 @@ func TestOpen(t *testing.T) {
 	if err != nil || len(list) < 1 {
 		t.Fatalf("devices: %v, %v", list, err)
 	}
-	if d.Info() != list[0] || !list[0].Usable || list[0].Memory < 1<<20 || !strings.HasPrefix(d.Name(), "cuda:0 ") {
-		t.Errorf("device %+v, named %q, listed as %+v", d.Info(), d.Name(), list[0])
+	if d.Info() != list[0] || !list[0].Usable || list[0].Memory < 1<<20 || list[0].Name == "" {
+		t.Errorf("device %+v, listed as %+v", d.Info(), list[0])
 	}
 	if _, err := Open(Options{Device: len(list)}); !errors.Is(err, ErrNoDevice) {
 		t.Errorf("device %d: got %v, want ErrNoDevice", len(list), err)

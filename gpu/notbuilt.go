@@ -19,9 +19,6 @@ func Devices() ([]Info, error) { return nil, ErrNotBuilt }
 // Info is never called: there is no Device.
 func (d *Device) Info() Info { return Info{} }
 
-// Name is never called: there is no Device.
-func (d *Device) Name() string { return "" }
-
 // FreeMemory is never called: there is no Device.
 func (d *Device) FreeMemory() (int, error) { return 0, ErrNotBuilt }
 

@@ -55,7 +55,6 @@ type Tick struct {
 	Elapsed         time.Duration // since the tick before
 	Steps           int           // since the tick before
 	DataWait        time.Duration // of it, waiting for the loader
-	ReduceWait      time.Duration
 	LR              float64
 	SinceState      time.Duration // age of the newest complete state; 0: none yet
 	ImagesPerSecond float64

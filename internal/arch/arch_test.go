@@ -19,7 +19,7 @@ import (
 
 // floors, lowest first. A package may import those below its own floor; tests may import anything.
 var floors = [][]string{
-	{"tensor", "noise", "internal/philox", "internal/rundir", "internal/events", "internal/pickle", "internal/mapped"},
+	{"tensor", "noise", "internal/philox", "internal/rundir", "internal/events", "internal/pickle", "internal/disk"},
 	{"data", "checkpoint", "internal/meter", "cpu", "gpu"},
 	{"nn"},
 	{"model"},

@@ -1,9 +1,12 @@
-package mapped
+package disk
 
 import (
 	"errors"
+	"os"
 	"runtime"
 	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrUnreadable says that a page of a mapped file was not there when it was looked at.
@@ -27,4 +30,17 @@ func Guard(read func()) (err error) {
 	}()
 	read()
 	return nil
+}
+
+// SyncDir makes renames in a folder last, where the file system can: some network ones have no such call.
+func SyncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, d.Close())
 }
