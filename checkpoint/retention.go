@@ -141,22 +141,24 @@ type Retention struct {
 	Every int // those of a step that this divides
 }
 
-// ParseRetention reads "all", "last N" or "every N".
+// ParseRetention reads "all", "last N" or "every N"; N may be thousands, 10k.
 func ParseRetention(s string) (Retention, error) {
-	var r Retention
 	word, number, _ := strings.Cut(s, " ")
+	unit := 1
+	if k, ok := strings.CutSuffix(number, "k"); ok {
+		number, unit = k, 1000
+	}
 	n, err := strconv.Atoi(number)
+	valid := err == nil && n >= 1 && n <= math.MaxInt/unit
 	switch {
 	case s == "all":
-		return r, nil
-	case err == nil && n >= 1 && word == "last":
-		r.Last = n
-		return r, nil
-	case err == nil && n >= 1 && word == "every":
-		r.Every = n
-		return r, nil
+		return Retention{}, nil
+	case valid && word == "last":
+		return Retention{Last: n * unit}, nil
+	case valid && word == "every":
+		return Retention{Every: n * unit}, nil
 	}
-	return r, fmt.Errorf("got %q, want all, last N, or every N (steps)", s)
+	return Retention{}, fmt.Errorf("got %q, want all, last N, or every N (steps)", s)
 }
 
 // retire tells which of the steps, ascending, go.

@@ -307,7 +307,7 @@ func TestPruneSnapshots(t *testing.T) {
 		left []int
 	}{
 		{"all", []int{10, 20, 30, 45}}, {"last 1", []int{45}}, {"last 3", []int{20, 30, 45}}, {"last 9", []int{10, 20, 30, 45}},
-		{"every 20", []int{20, 45}}, {"every 1", []int{10, 20, 30, 45}}, {"every 1000", []int{45}},
+		{"every 20", []int{20, 45}}, {"every 1", []int{10, 20, 30, 45}}, {"every 1000", []int{45}}, {"every 1k", []int{45}},
 	} {
 		dir := pruneFolder(t, 10, 20, 30, 45)
 		r, err := ParseRetention(c.rule)
@@ -342,7 +342,7 @@ func TestPruneSnapshots(t *testing.T) {
 	if got, err := PruneSnapshots(dir, "", 1<<30, Retention{Last: 1}, false); err != nil || len(got) > 0 {
 		t.Errorf("a run without identity deleted %q, %v", got, err)
 	}
-	for _, bad := range []string{"", "last", "last 0", "every -1", "every 5 steps", "first 3", "last 3 ", "ALL", "5"} {
+	for _, bad := range []string{"", "last", "last 0", "every -1", "every 5 steps", "first 3", "last 3 ", "ALL", "5", "every k", "last 9223372036854776k"} {
 		if r, err := ParseRetention(bad); err == nil {
 			t.Errorf("%q became %+v", bad, r)
 		}

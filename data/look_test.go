@@ -126,6 +126,7 @@ func TestPreview(t *testing.T) {
 		writeFile(t, dir+"/"+name, plain(t, 64, 64, gray(9)))
 	}
 	flat := open(t, dir, Options{})
+	equal(t, "no empty rows", must[image.Image](t)(Preview(&numbers{n: 3, fail: -1}, 8, 2, 1)).Bounds().Dy(), must[image.Image](t)(Preview(&numbers{n: 3, fail: -1}, 2, 2, 1)).Bounds().Dy())
 	img = must[image.Image](t)(Preview(flat, 2, 2, 1))
 	equal(t, "no titles", img.Bounds(), image.Rect(0, 0, 2*66+2, 2*66+2))
 	equal(t, "image", img.At(68, 2), color.Color(color.RGBA{9, 9, 9, 255}))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image"
+	"slices"
 
 	"golang.org/x/image/font/basicfont"
 
@@ -28,7 +29,7 @@ func PreviewColumns(ds Dataset, cols int) int {
 func columnPerClass(ds Dataset) bool { return ds.Classes() > 0 && ds.Classes() <= previewClasses }
 
 // Preview draws random images of a set: rows×cols of them, cols as in [PreviewColumns]; or, where it has at most 20 classes, rows of
-// each of the first cols classes in a column under its name.
+// each of the first cols classes in a column under its name. Rows that would be empty are not drawn.
 func Preview(ds Dataset, rows, cols int, seed uint64) (image.Image, error) {
 	byClass := columnPerClass(ds)
 	cols = PreviewColumns(ds, cols)
@@ -57,6 +58,10 @@ func Preview(ds Dataset, rows, cols int, seed uint64) (image.Image, error) {
 			empty--
 		}
 	}
+	for rows > 1 && slices.Max(filled) < rows {
+		rows--
+	}
+	images = images[:rows*cols]
 	if !byClass {
 		return Grid(images, h, w, c, cols, 2, previewScale(w, 0), nil), nil
 	}

@@ -95,7 +95,7 @@ func benchDataAction(c *cli.Context, u *ui) error {
 			all = append(all, float64(p.images)/time.Since(begin).Seconds())
 		}
 		slices.Sort(all)
-		share := func(f float64) float64 { return all[int(f*float64(len(all)-1)+0.5)] }
+		share := func(f float64) float64 { return quantile(all, f) }
 		rates = append(rates, dataRate{What: p.what, Workers: p.workers, Images: p.images, Rate: share(0.5), Quartiles: [2]float64{share(0.25), share(0.75)},
 			Bytes: share(0.5) * float64(size)})
 	}

@@ -68,7 +68,7 @@ type ckptEntry struct {
 func ckptLsAction(c *cli.Context, u *ui) error {
 	path := c.Args().First()
 	if _, err := os.Stat(path); err != nil {
-		return err
+		return fmt.Errorf("%w; want a run's folder", about("", path, err))
 	}
 	states, err := checkpoint.List(filepath.Join(path, "states"))
 	if err != nil {

@@ -163,7 +163,11 @@ func baseOf(c *cli.Context, file []patch, base *settings) (*settings, error) {
 		if path := c.String("config"); path != "" {
 			return nil, usagef("%s is empty, and there is no preset: name one, --preset %s", path, orList(presetNames()))
 		}
-		return nil, usagef("no preset: name one, --preset %s, or a file, --config FILE", orList(presetNames()))
+		where := ""
+		if out := c.String("out"); c.Command.Name == "train" && out != "" {
+			where = fmt.Sprintf("\n  there is no run in %s to go on with", out)
+		}
+		return nil, usagef("no preset: name one, --preset %s, or a file, --config FILE%s", orList(presetNames()), where)
 	}
 	p, ok := train.Presets()[name]
 	if !ok {

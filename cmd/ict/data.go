@@ -192,7 +192,7 @@ func importAction(c *cli.Context, u *ui) error {
 		u.warn("%s bad images were left out; %s.import.json lists them", comma(len(r.Bad)), out)
 	}
 	if r.Ignored > 0 {
-		u.say("%s files are no images and were left out", comma(r.Ignored))
+		u.say("%s file%s no image%s and left out", comma(r.Ignored), map[bool]string{true: " is", false: "s are"}[r.Ignored == 1], plural(r.Ignored))
 	}
 	return setMade(u, out)
 }
@@ -222,10 +222,13 @@ func setMade(u *ui, path string) error {
 	return nil
 }
 
+// images is "1 image" or "1,000 images".
+func images(n int) string { return comma(n) + " image" + plural(n) }
+
 // setText describes a set in a line.
 func setText(ds data.Dataset) string {
 	h, w, ch := ds.Shape()
-	s := fmt.Sprintf("%s images of %d×%d×%d", comma(ds.Len()), h, w, ch)
+	s := fmt.Sprintf("%s of %d×%d×%d", images(ds.Len()), h, w, ch)
 	switch names := ds.ClassNames(); {
 	case len(names) == 0:
 		return s + ", no labels"
@@ -260,7 +263,7 @@ func makeAction(c *cli.Context, u *ui) error {
 	if n > math.MaxInt32 {
 		return usagef("--n: got %s, want at most %s", comma(n), comma(math.MaxInt32))
 	}
-	u.say("making %s images into %s", comma(n), out)
+	u.say("making %s into %s", images(n), out)
 	if err := data.MakeShapes(out, n, size, uint64(val[int](c, "seed"))); err != nil {
 		return err
 	}
@@ -356,7 +359,7 @@ func statsAction(c *cli.Context, u *ui) error {
 	if u.json {
 		return u.printJSON(s)
 	}
-	u.result("%s: %s images of %d×%d×%d", path, comma(s.Images), s.Shape[0], s.Shape[1], s.Shape[2])
+	u.result("%s: %s of %d×%d×%d", path, images(s.Images), s.Shape[0], s.Shape[1], s.Shape[2])
 	for i, k := range s.Classes {
 		u.result("  class %3d  %-20s %s", i, data.Printable(k.Name), comma(k.Images))
 	}

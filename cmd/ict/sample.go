@@ -387,7 +387,7 @@ func (d *drawing) draw(ctx context.Context, c *cli.Context, u *ui, dev *device) 
 	if d.batch < asked {
 		u.say("%d at a time: %d need more memory than is to be taken", d.batch, asked)
 	}
-	u.say("%s images, %s, %d network call%s an image, bytes by %s", comma(d.n), d.how(), d.calls(), plural(d.calls()), d.rule)
+	u.say("%s, %s, %d network call%s an image, bytes by %s", images(d.n), d.how(), d.calls(), plural(d.calls()), d.rule)
 	if d.form == asFolder {
 		if err := os.MkdirAll(d.out, 0o755); err != nil {
 			return err
