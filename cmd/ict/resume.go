@@ -388,10 +388,12 @@ func (r *session) createRun() error {
 		r.step = r.state.Manifest.Step
 		r.sameBits()
 	}
-	if r.before != nil { // else what is there is not this run's
+	if r.state != nil { // without one, its snapshots may be all that is left of a long run
 		if err := r.retire(); err != nil {
 			return err
 		}
+	} else if old := snapshots(r.out); len(old) > 0 {
+		r.u.warn("no state to go on from, but %d snapshot%s in %s: the run begins again and replaces each as it comes by", len(old), plural(len(old)), r.dir.Snapshots())
 	}
 	if err := r.dir.TruncateAfter(r.step); err != nil {
 		return err
@@ -430,13 +432,11 @@ func (r *session) retire() error {
 		path := filepath.Join(r.dir.Grids(), e.Name())
 		step, last := 0, e.Name() == finalGrid
 		if last {
-			if step = r.s.Train.Steps; r.state != nil {
-				was, err := r.stateConfig()
-				if err != nil {
-					return err
-				}
-				step = was.Train.Steps
+			was, err := r.stateConfig()
+			if err != nil {
+				return err
 			}
+			step = was.Train.Steps
 		} else if n, err := fmt.Sscanf(e.Name(), "step-%d.png", &step); n != 1 || err != nil || e.Name() != checkpoint.StateName(step)+".png" {
 			continue
 		}

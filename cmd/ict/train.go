@@ -141,7 +141,7 @@ func (r *session) nothingToDo(step int) (done bool, err error) {
 		return false, nil
 	}
 	if missing := r.missing(step); len(missing) > 0 {
-		r.u.say("%s is complete, but %s is not there; making it again", r.out, strings.Join(missing, ", "))
+		r.u.say("%s is complete, but lacks %s; making what is missing", r.out, strings.Join(missing, ", "))
 		return false, nil
 	}
 	r.u.say("%s is complete: %s of %s steps", r.out, comma(step), comma(r.s.Train.Steps))
