@@ -273,12 +273,12 @@ func ckptPruneAction(c *cli.Context, u *ui) (err error) {
 	}
 	p := pruned{Run: path, DryRun: c.Bool("dry-run"), States: []string{}, Snapshots: []string{}}
 	if !p.DryRun {
-		unlock, err := dir.Lock()
-		if errors.Is(err, rundir.ErrLocked) {
-			return usage(err)
+		unlock, e := dir.Lock()
+		if errors.Is(e, rundir.ErrLocked) {
+			return usage(e)
 		}
-		if err != nil {
-			return err
+		if e != nil {
+			return e
 		}
 		defer func() { err = errors.Join(err, unlock()) }()
 	}
