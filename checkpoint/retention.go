@@ -81,7 +81,7 @@ func NewestRunID(statesDir string) string {
 
 // Prune deletes complete states that are older than the newest keep complete ones and for which mine is true ([Owned], and
 // whatever else the caller wants to keep). States that are damaged, or that hold files which are not theirs, stay. It
-// returns the deleted folders. Panics unless keep ≥ 1: the newest state is never deleted.
+// returns the deleted folders; one that cannot be deleted does not keep the others. Panics unless keep ≥ 1: the newest state is never deleted.
 //
 // newest is the step of the state that was written last. States of later steps stay and do not count: a run that went back
 // to an older state has found them damaged, and they would push out the one just written.
@@ -126,13 +126,14 @@ func prune(statesDir string, newest, keep int, mine func(step int) bool, dry boo
 			continue
 		}
 		if !dry {
-			if err := drop(e.Path); err != nil {
-				return deleted, fmt.Errorf("checkpoint: %s: %w", e.Path, err)
+			if e2 := drop(e.Path); e2 != nil { // the others need not stay for that
+				err = errors.Join(err, fmt.Errorf("checkpoint: %s: %w", e.Path, e2))
+				continue
 			}
 		}
 		deleted = append(deleted, e.Path)
 	}
-	return deleted, nil
+	return deleted, err
 }
 
 // Retention says which snapshots stay; the zero value keeps all. The newest always does.
@@ -175,7 +176,7 @@ func (r Retention) retire(steps []int) []int {
 // either. dry deletes nothing and returns what would go.
 //
 // newest is the step of the snapshot that was written last. Those of later steps stay and do not count, as in [Prune]: a run
-// that went back to an older state has left them behind ([RetireSnapshots]).
+// that went back to an older state has left them behind ([SnapshotsBeyond]).
 func PruneSnapshots(dir, runID string, newest int, r Retention, dry bool) (deleted []string, err error) {
 	files, err := ownSnapshots(dir, runID)
 	if err != nil {
@@ -183,46 +184,32 @@ func PruneSnapshots(dir, runID string, newest int, r Retention, dry bool) (delet
 	}
 	maps.DeleteFunc(files, func(step int, _ []string) bool { return step > newest })
 	for _, step := range r.retire(slices.Sorted(maps.Keys(files))) {
-		gone, err := removeSnapshots(files[step], dry)
-		deleted = append(deleted, gone...)
-		if err != nil {
-			return deleted, err
+		for _, path := range files[step] {
+			if !dry {
+				if e := os.Remove(path); e != nil {
+					err = errors.Join(err, fmt.Errorf("checkpoint: %s: %w", path, bare(e)))
+					continue
+				}
+			}
+			deleted = append(deleted, path)
 		}
 	}
-	return deleted, nil
+	return deleted, err
 }
 
-// RetireSnapshots deletes the snapshots in dir of steps beyond the given one that the run with this id wrote, as
-// [PruneSnapshots] knows them, and returns their paths. It is for a run that goes on from that step: what it had made beyond
-// it comes again, or never was a part of it.
-func RetireSnapshots(dir, runID string, beyond int) (deleted []string, err error) {
+// SnapshotsBeyond lists the snapshots in dir of later steps that the run with this id wrote, as [PruneSnapshots] knows them: of a run
+// that went back to this step.
+func SnapshotsBeyond(dir, runID string, step int) (paths []string, err error) {
 	files, err := ownSnapshots(dir, runID)
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range slices.Sorted(maps.Keys(files)) {
-		if step <= beyond {
-			continue
-		}
-		gone, err := removeSnapshots(files[step], false)
-		deleted = append(deleted, gone...)
-		if err != nil {
-			return deleted, err
+	for _, s := range slices.Sorted(maps.Keys(files)) {
+		if s > step {
+			paths = append(paths, files[s]...)
 		}
 	}
-	return deleted, nil
-}
-
-func removeSnapshots(paths []string, dry bool) (deleted []string, err error) {
-	for _, path := range paths {
-		if !dry {
-			if err := os.Remove(path); err != nil {
-				return deleted, fmt.Errorf("checkpoint: %s: %w", path, bare(err))
-			}
-		}
-		deleted = append(deleted, path)
-	}
-	return deleted, nil
+	return paths, nil
 }
 
 // ownSnapshots is the snapshots in dir, by step, of which a header with a right checksum says that the run with this id wrote

@@ -77,6 +77,9 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	if err := removeState(temp); err != nil { // left by a save that was killed
 		return err
 	}
+	if exists(temp) {
+		return fmt.Errorf("%s holds files that are not a state's; move it away", filepath.Base(temp))
+	}
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		return err
 	}
@@ -110,8 +113,14 @@ func writeState(ctx context.Context, statesDir string, step int, files map[strin
 	if err := writeLatest(statesDir, step); err != nil {
 		return fmt.Errorf("the state is complete, but not so the file %s: %w", latestName, err)
 	}
-	return settle(final+replacedExt, final)
+	if err := settle(final+replacedExt, final); err != nil {
+		return fmt.Errorf("%s: the one before it %w: %w", filepath.Base(final), ErrKept, err)
+	}
+	return nil
 }
+
+// ErrKept says that what was to be saved is complete, but that something older is still there.
+var ErrKept = errors.New("could not be deleted, and stays")
 
 // writeLatest names the newest state, for people. A folder of that name is somebody's; checkLatest names it at the next start.
 func writeLatest(statesDir string, step int) error {

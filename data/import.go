@@ -171,7 +171,7 @@ func (u *Unfinished) Error() string {
 	}
 	how := "the same command goes on there"
 	if u.AtBad {
-		how = "leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew"
+		how = "with --bad-images skip, or a larger --max-bad, the same command goes on there; once files or other options change it begins anew"
 	}
 	return fmt.Sprintf("%s\n  %s%s of %s images are in %s; %s", what, least, comma(u.Done), comma(u.Total), Printable(u.Partial), how)
 }

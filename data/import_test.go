@@ -87,7 +87,7 @@ func TestImportBadImages(t *testing.T) {
 	for range 5 { // whichever reader is first
 		_, err := Import(context.Background(), src, dst, opt, nil)
 		wantError(t, err, src+"/0/005.jpg: not a PNG", "\n  to leave such files out: --bad-images skip (at most 0.1 % may be bad)",
-			".partial; leaving bad ones out, the same command goes on there; once files are repaired or removed it begins anew")
+			".partial; with --bad-images skip, or a larger --max-bad, the same command goes on there; once files or other options change it begins anew")
 		if !errors.Is(err, ErrDamaged) {
 			t.Errorf("%v is no ErrDamaged", err)
 		}
@@ -95,7 +95,7 @@ func TestImportBadImages(t *testing.T) {
 	opt.BadImages = BadSkip
 	opt.MaxBad = 0.049
 	_, err := Import(context.Background(), src, dst, opt, nil)
-	wantError(t, err, src+": 2 bad images of 40, at most 4.9 % may be bad; the first: "+src+"/0/005.jpg", ".partial; leaving bad ones out, the same command")
+	wantError(t, err, src+": 2 bad images of 40, at most 4.9 % may be bad; the first: "+src+"/0/005.jpg", ".partial; with --bad-images skip, or a larger --max-bad, the same command")
 	equal(t, "what can be gone on with", contents(t, out), []string{"a.pack.partial", "a.pack.partial.journal"})
 
 	opt.MaxBad = 0.05

@@ -341,26 +341,24 @@ func (l *loop) save(path string, need int64, job checkpoint.Job, warn string) er
 	begin := time.Now()
 	return l.background(l.saver.Save(func(ctx context.Context) error {
 		err := job(ctx)
-		if (err == nil || errors.Is(err, errKept)) && l.o.Saved != nil {
+		if (err == nil || errors.Is(err, checkpoint.ErrKept)) && l.o.Saved != nil {
 			l.o.Saved(path, time.Since(begin))
 		}
 		return err
 	}))
 }
 
-// errKept says that what was saved is complete, but that something older is still there.
-var errKept = errors.New("could not be deleted, and stay")
-
+// undeleted is the error of retention after a save.
 func undeleted(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("old %s %w: %w", what, errKept, err)
+	return fmt.Errorf("an old %s %w: %w", what, checkpoint.ErrKept, err)
 }
 
 // background takes the error of a save: one that a full disk dropped, or that left something old, is told, and the run goes on.
 func (l *loop) background(err error) error {
-	if errors.Is(err, errKept) {
+	if errors.Is(err, checkpoint.ErrKept) {
 		l.warn("%v", err)
 		return nil
 	}
@@ -401,7 +399,7 @@ func (l *loop) state() error {
 	job = job.Then(func() error {
 		l.whole.Store(&taken)
 		_, err := checkpoint.Prune(dir, step, keep, checkpoint.Owned(dir, id))
-		return undeleted("states", err)
+		return undeleted("state", err)
 	})
 	l.stateAt = l.K
 	return l.save(filepath.Join(dir, checkpoint.StateName(l.K)), 2*l.StateBytes(), job, "the state was not saved")
@@ -443,7 +441,7 @@ func (l *loop) snapshot() error {
 	dir, id, step := l.o.Snapshots, l.o.Manifest.RunID, l.K
 	all = all.Then(func() error {
 		_, err := checkpoint.PruneSnapshots(dir, id, step, keep, false)
-		return undeleted("snapshots", err)
+		return undeleted("snapshot", err)
 	})
 	return l.save(path, int64(len(l.Config.EMA))*l.SnapshotBytes(), all, "the snapshot was not saved")
 }

@@ -576,7 +576,6 @@ func TestRunTellsOfASaveAtOnce(t *testing.T) {
 	}
 }
 
-// A state is looked at before anything is done with it: what LoadState would refuse, a forecast says.
 // The age of the newest state is told once there is one that is complete.
 func TestRunTellsTheAgeOfTheState(t *testing.T) {
 	dir := t.TempDir()
@@ -602,6 +601,7 @@ func TestRunTellsTheAgeOfTheState(t *testing.T) {
 	}
 }
 
+// A state is looked at before anything is done with it: what LoadState would refuse, a forecast says.
 func TestCheckState(t *testing.T) {
 	c := toy(12, 4)
 	tr := fresh(t, c)

@@ -330,7 +330,7 @@ func (s *settings) comments() map[string]string {
 
 // strayVariables warns of ICT_ variables that no flag of any command reads: a misspelt one would be ignored without a word.
 func strayVariables(u *ui, commands []*cli.Command) {
-	known := []string{"BLAS", "SYNC", "POISON"}
+	known := []string{"BLAS", "SYNC", "POISON", "APART"}
 	for _, c := range leaves(commands) {
 		for _, f := range c.Flags {
 			for _, v := range f.(cli.DocGenerationFlag).GetEnvVars() {

@@ -406,7 +406,6 @@ func TestFaultStates(t *testing.T) {
 	f.ends(f.train(), 14, "no state is whole")
 }
 
-// A limit announced by SIGUSR1 is not yet impatience: the SIGTERM that follows lets the step end, the next one does not.
 // nobody makes what is there belong to a user whom permissions stop, and starts trainings as that user.
 func (f *faulty) nobody() func(more ...string) *started {
 	const id = 65534
@@ -437,9 +436,34 @@ func TestFaultStateStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Chmod(old, 0o700) })
-	f.ends(train(), 0, "warning: old states could not be deleted, and stay: .*step-00000005", "done: step 20")
+	f.ends(train(), 0, "warning: an old state could not be deleted, and stays: .*step-00000005", "done: step 20")
 	f.must(0, "ckpt", "verify", old)
+	left, err := filepath.Glob(filepath.Join(f.run, "states", "step-*"))
+	if want := []string{old, filepath.Join(f.run, "states", "step-00000020")}; err != nil || !slices.Equal(left, want) {
+		t.Errorf("got %v, %v, want %v", left, err, want)
+	}
 	f.ends(train(), 0, "complete")
+}
+
+// What has the name under which a save writes, and is not a save's, ends the run with its name; it is not deleted.
+func TestFaultLeftover(t *testing.T) {
+	f := newFaulty(t, "", "--steps", "20", "--set", "every.state=5")
+	f.ends(f.train("--stop-at", "5"), 10)
+	notes := filepath.Join(f.run, "states", "step-00000010.tmp", "notes.txt")
+	if err := os.MkdirAll(filepath.Dir(notes), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(notes, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 1, "step-00000010.tmp holds files that are not a state's; move it away")
+	if _, err := os.Stat(notes); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(filepath.Dir(notes)); err != nil {
+		t.Fatal(err)
+	}
+	f.ends(f.train(), 0)
 }
 
 // A state that this user may not read is not taken for damaged: an older one would not be what was meant.
@@ -457,6 +481,7 @@ func TestFaultStateUnreadable(t *testing.T) {
 	}
 }
 
+// A limit announced by SIGUSR1 is not yet impatience: the SIGTERM that follows lets the step end, the next one does not.
 func TestFaultSignalsInTurn(t *testing.T) {
 	f := newFaulty(t, "", "--steps", "1M", "--batch", "2048", "--micro-batch", "2048")
 	s := f.train()

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 
@@ -101,6 +104,20 @@ func (g *grids) rows(levels []float64) ([][]byte, error) {
 		sample.Bytes(all[first*size:(first+b.N)*size], x[:b.N*size], tensor.Round)
 	}
 	return split(all, size), nil
+}
+
+// leftGrid matches what a process that was killed while it wrote a picture of a run leaves, see atomically.
+var leftGrid = regexp.MustCompile(`^\.(data|init|final|step-\d{8,})\.png\.\d+$`)
+
+// clearGrids removes that from the folder of a run's grids. It must be called under the run's lock.
+func clearGrids(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Type().IsRegular() && leftGrid.MatchString(e.Name()) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
 }
 
 // drawData writes data.png: the first images of the run as the network is shown them.

@@ -38,8 +38,8 @@ func (r *session) openRun() error {
 		if err := r.lock(rundir.Create(r.out)); err != nil {
 			return err
 		}
-		for _, dir := range []string{r.dir.States(), r.dir.Snapshots()} {
-			if err := checkpoint.CleanTemp(dir); err != nil {
+		for dir, clear := range map[string]func(string) error{r.dir.States(): checkpoint.CleanTemp, r.dir.Snapshots(): checkpoint.CleanTemp, r.dir.Grids(): clearGrids} {
+			if err := clear(dir); err != nil {
 				r.u.warn("what an earlier start left could not be cleared: %s", message(err))
 			}
 		}
@@ -199,6 +199,7 @@ func (r *session) compare() error {
 			continue
 		}
 		r.admitted = append(r.admitted, d)
+		r.turned = r.turned || r.state != nil && !slices.Contains(earlier, remembered(d))
 		also := ""
 		if d.Key == "train.precision" {
 			also = "; the loss scale begins anew"
@@ -349,8 +350,10 @@ func bareJSON(s string) string {
 // createRun makes the folder of a new run, or notes in a run's own that it goes on.
 func (r *session) createRun() error {
 	r.weights = r.weightsText()
-	if err := r.checkRoom(); err != nil {
-		return err
+	if r.state == nil || r.state.Manifest.Step < r.s.Train.Steps { // else no state will be written
+		if err := r.checkRoom(); err != nil {
+			return err
+		}
 	}
 	fresh := r.dir == nil
 	if fresh {
@@ -367,15 +370,7 @@ func (r *session) createRun() error {
 			return usagef("%s has just been started by another process; the same command again goes on with it", r.out)
 		}
 	}
-	if !r.described || !reflect.DeepEqual(*r.before, r.s.Config) {
-		text, err := configYAML(r.s.Config, nil)
-		if err != nil {
-			return err
-		}
-		if err := r.dir.WriteFile("config.yaml", text); err != nil {
-			return err
-		}
-	}
+	r.sinks = len(r.u.sinks)
 	for name, layout := range map[string]string{"log.txt": "2006-01-02 15:04:05", "log.jsonl": ""} {
 		f, err := r.dir.OpenAppend(name)
 		if err != nil {
@@ -388,12 +383,35 @@ func (r *session) createRun() error {
 		r.step = r.state.Manifest.Step
 		r.sameBits()
 	}
-	if r.state != nil { // without one, its snapshots may be all that is left of a long run
-		if err := r.retire(); err != nil {
+	if r.turned {
+		if err := r.setAside(); err != nil {
 			return err
 		}
-	} else if old := snapshots(r.out); len(old) > 0 {
+	}
+	if old := snapshots(r.out); r.state == nil && len(old) > 0 {
 		r.u.warn("no state to go on from, but %d snapshot%s in %s: the run begins again and replaces each as it comes by", len(old), plural(len(old)), r.dir.Snapshots())
+	}
+	hash, _ := buildOf()
+	var allowed []string
+	for _, d := range r.admitted {
+		allowed = append(allowed, remembered(d))
+	}
+	err := r.dir.AppendStart(rundir.Start{
+		Build: hash, Kernels: r.dev.kernels(), Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),
+		Weights: r.weights, Step: r.step, Allowed: allowed,
+	})
+	if err != nil {
+		return err
+	}
+	// Behind the start that admits it: a changed configuration that nobody remembers would be refused from now on.
+	if !r.described || !reflect.DeepEqual(*r.before, r.s.Config) {
+		text, err := configYAML(r.s.Config, nil)
+		if err != nil {
+			return err
+		}
+		if err := r.dir.WriteFile("config.yaml", text); err != nil {
+			return err
+		}
 	}
 	if err := r.dir.TruncateAfter(r.step); err != nil {
 		return err
@@ -403,24 +421,13 @@ func (r *session) createRun() error {
 			return err
 		}
 	}
-	if err := r.openBoard(r.step); err != nil {
-		return err
-	}
-	hash, _ := buildOf()
-	var allowed []string
-	for _, d := range r.admitted {
-		allowed = append(allowed, remembered(d))
-	}
-	return r.dir.AppendStart(rundir.Start{
-		Build: hash, Kernels: r.dev.kernels(), Device: r.dev.model(), BLAS: r.dev.blas(), World: 1, MicroBatch: r.f.MicroBatch(), Command: append([]string{"ict"}, os.Args[1:]...),
-		Weights: r.weights, Step: r.step, Allowed: allowed,
-	})
+	return r.openBoard(r.step)
 }
 
-// retire removes the snapshots and grids that the run had made beyond the step from which it goes on: they come again, or belong to
-// what was given up. The grid of an end that is the end no longer is one like the others.
-func (r *session) retire() error {
-	gone, err := checkpoint.RetireSnapshots(r.dir.Snapshots(), r.dir.RunID(), r.step)
+// setAside moves what the run had made beyond the step from which it goes on with something changed: it would pass for the new run's.
+// The grid of its end goes too. Without a change the same files come again.
+func (r *session) setAside() error {
+	list, err := checkpoint.SnapshotsBeyond(r.dir.Snapshots(), r.dir.RunID(), r.step)
 	if err != nil {
 		return err
 	}
@@ -429,36 +436,28 @@ func (r *session) retire() error {
 		return err
 	}
 	for _, e := range entries {
-		path := filepath.Join(r.dir.Grids(), e.Name())
-		step, last := 0, e.Name() == finalGrid
-		if last {
-			was, err := r.stateConfig()
-			if err != nil {
-				return err
-			}
-			step = was.Train.Steps
-		} else if n, err := fmt.Sscanf(e.Name(), "step-%d.png", &step); n != 1 || err != nil || e.Name() != checkpoint.StateName(step)+".png" {
-			continue
+		step := 0
+		n, err := fmt.Sscanf(e.Name(), "step-%d.png", &step)
+		beyond := n == 1 && err == nil && step > r.step && e.Name() == checkpoint.StateName(step)+".png"
+		if e.Type().IsRegular() && (beyond || e.Name() == finalGrid) {
+			list = append(list, filepath.Join(r.dir.Grids(), e.Name()))
 		}
-		switch {
-		case !e.Type().IsRegular():
-		case step > r.step:
-			gone = append(gone, path)
-			err = os.Remove(path)
-		case last && step < r.s.Train.Steps:
-			err = os.Rename(path, filepath.Join(r.dir.Grids(), checkpoint.StateName(step)+".png"))
+	}
+	folder := fmt.Sprintf("beyond-%08d", r.step)
+	for i := 2; exists(filepath.Join(r.dir.Snapshots(), folder)) || exists(filepath.Join(r.dir.Grids(), folder)); i++ {
+		folder = fmt.Sprintf("beyond-%08d.%d", r.step, i)
+	}
+	for _, path := range list {
+		to := filepath.Join(filepath.Dir(path), folder)
+		if err := os.MkdirAll(to, 0o700); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := os.Rename(path, filepath.Join(to, filepath.Base(path))); err != nil {
 			return err
 		}
 	}
-	if n := len(gone); n > 0 {
-		const most = 4
-		text := strings.Join(gone[:min(n, most)], ", ")
-		if n > most {
-			text += fmt.Sprintf(" and %d more", n-most)
-		}
-		r.u.say("removed %s: made beyond step %s, from which the run goes on", text, comma(r.step))
+	if n := len(list); n > 0 {
+		r.u.say("%d file%s of later steps, made before the change, lie%s in snapshots/%[4]s and grids/%[4]s now", n, plural(n), map[bool]string{true: "s"}[n == 1], folder)
 	}
 	return nil
 }

@@ -133,8 +133,13 @@ func (d *drawing) read(c *cli.Context) error {
 	if d.form, err = outForm(d.out); err != nil {
 		return err
 	}
-	if above := fileAbove(d.out); above != "" {
-		return usagef("--out %s: %s is a file; want a folder there", d.out, above)
+	for flag, path := range map[string]string{"out": d.out, "save-noise": c.String("save-noise")} {
+		if above := fileAbove(path); above != "" {
+			return usagef("--%s %s: %s is a file; want a folder there", flag, path, above)
+		}
+		if info, err := os.Lstat(path); err == nil && info.Mode().Type()&^(fs.ModeSymlink|fs.ModeDir) != 0 {
+			return usagef("--%s %s: something that is no file has this name; choose another", flag, path)
+		}
 	}
 	d.batch, d.n, d.precision = val[int](c, "batch"), optional(c, "n"), val[string](c, "precision")
 	if d.n > math.MaxInt32 {
@@ -294,7 +299,7 @@ func (d *drawing) readClass(s string) ([]int, error) {
 		if k < 0 || k >= n {
 			known := fmt.Sprintf("0 to %d", n-1)
 			if len(d.classes) > 0 && len(d.classes) <= 20 {
-				known += ": " + strings.Join(d.classes, " ")
+				known += ": " + classList(d.classes)
 			}
 			return nil, usagef("--class: got %q, want one of %s; or all", part, known)
 		}

@@ -79,6 +79,8 @@ type session struct {
 
 	allowed   []string       // keys of --allow-change
 	admitted  []train.Change // from what the state was trained with
+	turned    bool           // one of them is new
+	sinks     int            // of the log, but for those in the run
 	described bool           // the run's config.yaml is there
 	lost      bool           // the run is no longer this process's
 	weights   string         // where they came from
@@ -161,8 +163,21 @@ func (r *session) missing(step int) (list []string) {
 	return slices.DeleteFunc(want, exists)
 }
 
+// taken reports whether the run is another process's by now: what becomes of it is for that one to write down.
+func (r *session) taken() bool {
+	if !r.lost && r.dir.StillLocked() == nil {
+		return false
+	}
+	r.u.sinks = r.u.sinks[:r.sinks]
+	r.u.buildLog()
+	return true
+}
+
 // failed writes down what kept a start from its first step.
 func (r *session) failed(err error) error {
+	if r.taken() {
+		return err
+	}
 	if e := r.dir.AppendStop(rundir.Stop{Step: r.step, Code: exitCode(err), Reason: message(err)}); e != nil {
 		r.u.warn("%v", e)
 	}
@@ -341,7 +356,7 @@ func (r *session) measure(steps int) (time.Duration, error) {
 	}
 	left := r.s.Train.Steps
 	if r.state != nil {
-		left -= r.state.Manifest.Step
+		left = max(0, left-r.state.Manifest.Step)
 	}
 	return time.Since(begin) * time.Duration(left) / time.Duration(steps), r.dev.Sync()
 }
@@ -507,7 +522,7 @@ func (r *session) spare(name string, err error) error {
 
 // ended writes down how the run ended and prints where the results are.
 func (r *session) ended(err error, w *watch) error {
-	if r.lost { // whose run it is now is for the other one to write down
+	if r.taken() {
 		return err
 	}
 	step := r.t.K
@@ -536,7 +551,7 @@ func (r *session) ended(err error, w *watch) error {
 	if reason == "diverged" || reason == "failed" {
 		log = r.u.files.Errorw
 	}
-	log("end", "reason", text, "code", exitCode(err))
+	log("end", "reason", reason, "code", exitCode(err)) // the error itself follows
 	if e := r.dir.AppendStop(rundir.Stop{Step: step, Code: exitCode(err), Reason: text}); e != nil {
 		r.u.warn("%v", e)
 	}
@@ -559,12 +574,16 @@ func (r *session) results(step int, reason string) error {
 	}
 	snapshot, grid := "", ""
 	for _, s := range snapshots(r.out) {
-		if s.ema == "" {
+		if s.ema == "" && s.step <= step {
 			snapshot = s.path
 		}
 	}
-	for _, name := range []string{"final", checkpoint.StateName(step / max(1, r.s.Every.Grid.Steps) * r.s.Every.Grid.Steps), "init"} {
-		if path := filepath.Join(r.out, "grids", name+".png"); exists(path) && grid == "" {
+	names := []string{checkpoint.StateName(step/max(1, r.s.Every.Grid.Steps)*r.s.Every.Grid.Steps) + ".png", "init.png"}
+	if step >= r.s.Train.Steps {
+		names = append([]string{finalGrid}, names...)
+	}
+	for _, name := range names {
+		if path := filepath.Join(r.out, "grids", name); exists(path) && grid == "" {
 			grid = path
 		}
 	}

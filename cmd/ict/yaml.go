@@ -81,7 +81,7 @@ func parseConfig(name string, b []byte) ([]patch, error) {
 	}
 	if err != nil {
 		line, text := yamlFault(err)
-		if last := bytes.Count(bytes.TrimSpace(b), []byte("\n")) + 1; line > last {
+		if last := bytes.Count(bytes.TrimRight(b, " \t\r\n"), []byte("\n")) + 1; line > last {
 			line = last // what is missing at the end is missing behind the last line, not somewhere below it
 		}
 		if line > 0 {

@@ -64,6 +64,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"model: {<<: {kind: song}}":                 "c.yaml:1: unknown key model.<<",
 		"a: [":                                      "c.yaml:1: did not find expected node content; want YAML",
 		"preset: tiny\n\n\n\ntrain: {batch: 4":      "c.yaml:5: did not find expected ',' or '}'",
+		"\n\n\npreset: tiny\ntrain: {batch: 4\n":    "c.yaml:5: did not find expected ',' or '}'",
 		"preset: tiny\nema: [1, 2\n\n":              "c.yaml:2: did not find expected ',' or ']'",
 		"preset: tiny\ntrain:\n  steps: 4\n bad: 3": "c.yaml:4: did not find expected key",
 		"preset: tiny\ntrain:\n\tbatch: 4":          "c.yaml:3: found character that cannot start any token",
