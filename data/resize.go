@@ -8,7 +8,7 @@ import (
 // square returns the image as size×size, by the crop of Options.Crop.
 func (p raster) square(size int, crop string) (raster, error) {
 	if crop != CropNone && max(p.w, p.h) > maxSide {
-		return p, fmt.Errorf("%d×%d pixels, want at most %s a side for resizing", p.w, p.h, comma(maxSide))
+		return p, damaged("%d×%d pixels, want at most %s a side for resizing", p.w, p.h, comma(maxSide))
 	}
 	switch crop {
 	case CropDhariwal:
